@@ -1,6 +1,7 @@
 //! The store's clock as this process knows it: one sample at each round trip, everything else derived.
 
 use std::{
+    sync::Arc,
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
@@ -12,17 +13,17 @@ use tokio::time::Instant;
 ///
 /// A sample pairs the store's now with the instant at which its answer had *arrived*, so a derived time is never later
 /// than the store's own (rule R6). Monotonic between samples; a stepped store clock shows at the next sample.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoreClock {
     origin: Instant,
     /// The store's time at `origin`, in Unix milliseconds, by the latest sample.
-    at_origin: AtomicI64,
+    at_origin: Arc<AtomicI64>,
 }
 
 impl StoreClock {
     /// Starts from a first sample, taken now.
     pub fn new(now: Timestamp) -> Self {
-        Self { origin: Instant::now(), at_origin: AtomicI64::new(now.as_millis()) }
+        Self { origin: Instant::now(), at_origin: Arc::new(AtomicI64::new(now.as_millis())) }
     }
 
     /// Takes in the store's now, as an answer that has just arrived gave it.

@@ -1,0 +1,211 @@
+//! The one task that commits joins: it takes what queued while its last commit ran, so joins arriving together share a
+//! transaction and nobody waits for company.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use rollcall_protocol::{Problem, RoomView, Timestamp, UserId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    refuse_full, store_problem, store_unavailable,
+    verdict::{self, Ask, Circumstances, Plan},
+};
+use crate::{
+    flusher::Flusher,
+    hub::{Hub, Reservation},
+    store::{Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey, RoomRow, RoomSettings, Store, StoreError},
+};
+
+/// Joins in one transaction. More would hold the rows' locks for longer than a join should wait.
+const BATCH: usize = 128;
+/// How long joins wait for the flush that has to go before the first admission after an outage.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// A join on its way.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub(super) ask: Ask,
+    pub(super) answer: oneshot::Sender<Result<Seat, Problem>>,
+}
+
+/// An admitted join.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) reservation: Reservation,
+    pub(super) user_id: Option<UserId>,
+}
+
+/// Commits joins in batches.
+pub struct Worker {
+    store: Arc<dyn Store>,
+    hub: Hub,
+    flusher: Flusher,
+    defaults: RoomSettings,
+    joins: mpsc::Receiver<Join>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
+}
+
+/// A join whose verdict is yes, not yet written.
+struct Planned {
+    join: Join,
+    plan: Plan,
+    /// `None` for a room that is made by this very transaction: nobody can have filled it.
+    reservation: Option<Reservation>,
+}
+
+impl Worker {
+    pub(super) fn new(store: Arc<dyn Store>, hub: Hub, flusher: Flusher, defaults: RoomSettings, joins: mpsc::Receiver<Join>) -> Self {
+        Self { store, hub, flusher, defaults, joins }
+    }
+
+    /// Decides joins until every [`Admission`](super::Admission) is gone.
+    pub async fn run(mut self) {
+        let mut joins = Vec::with_capacity(BATCH);
+        while self.joins.recv_many(&mut joins, BATCH).await > 0 {
+            let mut batch = std::mem::take(&mut joins);
+            // Who gave up waiting is not admitted.
+            batch.retain(|join| !join.answer.is_closed());
+            if self.flusher.is_behind() && timeout(CATCH_UP, self.flusher.caught_up()).await.is_err() {
+                refuse(batch, &store_unavailable());
+                continue;
+            }
+            while !batch.is_empty() {
+                batch = self.decide(batch).await;
+            }
+        }
+    }
+
+    /// Decides a batch. Answers those that must wait for this one's commit: a second join of a participant, or into a room,
+    /// that this transaction makes.
+    async fn decide(&self, batch: Vec<Join>) -> Vec<Join> {
+        let identities: Vec<Identity> = batch.iter().map(|join| join.ask.identity()).collect();
+        let transaction = match self.store.begin_joins(&identities).await {
+            Ok(transaction) => transaction,
+            Err(error) => {
+                refuse(batch, &store_problem(&error));
+                return Vec::new();
+            }
+        };
+        let (planned, deferred) = self.judge(batch, transaction.as_ref());
+        let (writes, planned): (Vec<JoinWrite>, Vec<Planned>) = planned.into_iter().unzip();
+        if planned.is_empty() {
+            return deferred;
+        }
+        match transaction.commit(writes).await {
+            Ok(joined) => planned.into_iter().zip(joined).for_each(|(planned, joined)| self.seat(planned, joined)),
+            Err(error @ StoreError::Broken(_)) if planned.len() > 1 => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a group of joins failed, trying each alone");
+                for planned in planned {
+                    self.decide_alone(planned.join).await;
+                }
+            }
+            Err(error) => refuse(planned.into_iter().map(|planned| planned.join), &store_problem(&error)),
+        }
+        deferred
+    }
+
+    /// One failing join must not take the others of its group along.
+    async fn decide_alone(&self, join: Join) {
+        let waiting = Box::pin(self.decide(vec![join])).await;
+        refuse(waiting, &store_unavailable());
+    }
+
+    fn judge(&self, batch: Vec<Join>, transaction: &dyn JoinBatch) -> (Vec<(JoinWrite, Planned)>, Vec<Join>) {
+        let now = transaction.now();
+        let mut uses: HashMap<InviteKey, u32> = HashMap::new();
+        let mut makes: Vec<Made> = Vec::new();
+        let (mut planned, mut deferred) = (Vec::new(), Vec::new());
+        for (index, (join, facts)) in batch.into_iter().zip(transaction.facts()).enumerate() {
+            let at = Circumstances {
+                now,
+                is_live: &|key| self.hub.is_live(key),
+                uses_before: &|key| uses.get(&key).copied().unwrap_or(0),
+                defaults: &self.defaults,
+            };
+            let verdict = verdict::judge(&join.ask, facts, &at);
+            let plan = match verdict {
+                Ok(plan) => plan,
+                Err(problem) => {
+                    refuse([join], &problem);
+                    continue;
+                }
+            };
+            let made = Made::by(&join.ask, &plan);
+            if made.iter().any(|made| makes.contains(made)) {
+                deferred.push(join);
+                continue;
+            }
+            let reservation = match plan.row.as_ref().map(|row| self.hub.reserve(row, plan.id)).transpose() {
+                Ok(reservation) => reservation,
+                Err(full) => {
+                    refuse([join], &refuse_full(full));
+                    continue;
+                }
+            };
+            makes.extend(made);
+            if let JoinParticipant::New { invite: Some((invite, _)), .. } = &plan.participant {
+                *uses.entry(*invite).or_default() += 1;
+            }
+            let write = JoinWrite { index, room: plan.room.clone(), participant: plan.participant.clone() };
+            planned.push((write, Planned { join, plan, reservation }));
+        }
+        (planned, deferred)
+    }
+
+    fn seat(&self, planned: Planned, joined: Joined) {
+        let user_id = joined.participant.user_id.clone();
+        let reservation = match planned.reservation {
+            Some(reservation) => Ok(reservation),
+            None => self.hub.reserve(&joined.room, planned.plan.id),
+        };
+        let answer = reservation.map_err(refuse_full).map(|mut reservation| {
+            reservation.commit(joined);
+            Seat { reservation, user_id }
+        });
+        // Whoever gave up waiting drops the reservation, which ends as a departure.
+        let _ = planned.join.answer.send(answer);
+    }
+}
+
+/// What a plan makes, of which there must be one only.
+#[derive(Debug, PartialEq)]
+enum Made {
+    Room(rollcall_protocol::RoomId),
+    Participant(Identity),
+}
+
+impl Made {
+    fn by(ask: &Ask, plan: &Plan) -> Vec<Self> {
+        let room = match &plan.room {
+            JoinRoom::Create { id, .. } => Some(Self::Room(id.clone())),
+            JoinRoom::Existing(_) => None,
+        };
+        let is_somebody_again = !matches!(ask, Ask::Invite { client_hash: None, .. });
+        let participant = matches!(plan.participant, JoinParticipant::New { .. }) && is_somebody_again;
+        room.into_iter().chain(participant.then(|| Self::Participant(ask.identity()))).collect()
+    }
+}
+
+fn refuse(joins: impl IntoIterator<Item = Join>, problem: &Problem) {
+    for join in joins {
+        // Whoever gave up waiting needs no answer.
+        let _ = join.answer.send(Err(problem.clone()));
+    }
+}
+
+/// The room that a plan would make, as it would look.
+pub(super) fn unborn(plan: &Plan, now: Timestamp) -> RoomView {
+    let (id, settings) = match &plan.room {
+        JoinRoom::Create { id, settings } => (id.clone(), settings.clone()),
+        JoinRoom::Existing(_) => unreachable!("a plan without a row makes its room"),
+    };
+    RoomRow { key: RoomKey(0), id, created_at: now, last_active_at: now, settings }.view()
+}

@@ -1,0 +1,177 @@
+//! One client from 101 to its close frame: one task, one readable loop.
+//!
+//! Generic over the transport, so that tests and simulations run this very code over memory. Silence is judged by the
+//! hub's agenda, so a connection holds no timer; what waits for it is the room's.
+
+mod inbox;
+mod socket;
+
+use std::{convert::Infallible, sync::Arc};
+
+use rollcall_protocol::{ConnectionId, ServerMessage, PROTOCOL_VERSION, SelfView};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+use tracing::{debug, info};
+
+use self::inbox::Inbox;
+pub use self::socket::websocket_config;
+use crate::{
+    admission::{Admission, Admitted, ResumeClaims, TokenEnd},
+    config::Config,
+    hub::{Ending, Event, Place, Seating, Welcome},
+    metrics::Metrics,
+};
+
+/// What every connection needs of the node.
+#[derive(Debug)]
+pub struct Deps {
+    /// The options.
+    pub config: Arc<Config>,
+    /// For resume tokens and fresh access tokens.
+    pub admission: Admission,
+    /// Where frames and endings are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Serves one admitted client until it or the server ends the connection; dropping the future leaves as a broken
+/// connection does.
+pub async fn run<S>(mut socket: WebSocketStream<S>, admitted: Admitted, deps: Arc<Deps>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connection = ConnectionId(rand::random());
+    let seating = Seating {
+        connection,
+        resumes: admitted.resumes,
+        token_ends: admitted.token.map(|token| token.deadline),
+    };
+    let ending = match admitted.reservation.sit(seating) {
+        Ok((place, welcome)) => {
+            let mut client = Client { connection, token: admitted.token, user_id: admitted.user_id, place, deps: &deps };
+            let Err(ending) = client.talk(&mut socket, welcome).await;
+            client.place.ends(ending);
+            ending
+        }
+        Err(ending) => ending,
+    };
+    deps.metrics.ended(ending);
+    info!(connection.id = %connection, %ending, "connection ended");
+    socket::goodbye(&mut socket, ending, &deps.config).await;
+}
+
+/// A client with a place.
+struct Client<'a> {
+    connection: ConnectionId,
+    token: Option<TokenEnd>,
+    user_id: Option<rollcall_protocol::UserId>,
+    place: Place,
+    deps: &'a Deps,
+}
+
+impl Client<'_> {
+    async fn talk<S>(&mut self, socket: &mut WebSocketStream<S>, welcome: Welcome) -> Result<Infallible, Ending>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        info!(
+            connection.id = %self.connection,
+            participant.id = %self.place.participant(),
+            room.id = %welcome.room.id,
+            resumed = welcome.resumed,
+            "joined"
+        );
+        socket::send(socket, text(&self.greeting(welcome))).await?;
+        let mut inbox = Inbox::new(&self.deps.config.limits);
+        loop {
+            tokio::select! {
+                event = self.place.next() => self.carry_out(socket, event).await?,
+                received = socket::receive(socket) => {
+                    let message = received?;
+                    self.deps.metrics.frame_received();
+                    self.place.hear();
+                    self.answer(socket, &mut inbox, message).await?;
+                }
+            }
+        }
+    }
+
+    fn greeting(&self, welcome: Welcome) -> ServerMessage {
+        let claims = ResumeClaims {
+            room: self.place.room(),
+            participant: self.place.participant(),
+            connection: self.connection,
+            removals: self.place.removals(),
+            expires_at: self.token.map(|token| token.at),
+        };
+        ServerMessage::Welcome {
+            protocol: PROTOCOL_VERSION,
+            resumed: welcome.resumed,
+            room: welcome.room,
+            self_: SelfView {
+                participant_id: Some(self.place.participant()),
+                connection_id: self.connection,
+                resume_token: Some(self.deps.admission.issue_resume(&claims)),
+            },
+            heartbeat_interval_ms: self.deps.config.heartbeat_interval.as_millis() as u64,
+            server_time: self.place.now(),
+            seq: welcome.shown.seq,
+            roster: welcome.shown.mode,
+            occupancy: welcome.shown.occupancy,
+            members: welcome.shown.members,
+        }
+    }
+
+    /// Sends what the room has, gathered into one flush.
+    async fn carry_out<S>(&mut self, socket: &mut WebSocketStream<S>, event: Event) -> Result<(), Ending>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut event = Some(event);
+        for _ in 0..socket::GATHER {
+            let message = match event {
+                None => break,
+                Some(Event::Frame(text)) => Message::Text(text),
+                Some(Event::Ping) => Message::Ping(Default::default()),
+                Some(Event::TokenExpiring) => match self.token {
+                    Some(token) => text(&ServerMessage::TokenExpiring { expires_at: token.at }),
+                    None => break,
+                },
+                Some(Event::End(ending)) => {
+                    socket::flush(socket).await?;
+                    return Err(ending);
+                }
+            };
+            socket::feed(socket, message).await?;
+            event = self.place.next_now();
+        }
+        socket::flush(socket).await
+    }
+
+    async fn answer<S>(&mut self, socket: &mut WebSocketStream<S>, inbox: &mut Inbox, message: Message) -> Result<(), Ending>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer = match message {
+            Message::Text(text) => inbox.take_text(self, &text)?,
+            Message::Binary(_) => inbox.take_binary()?,
+            Message::Ping(_) | Message::Pong(_) => {
+                inbox.take_control()?;
+                // tungstenite queued the Pong; it goes out with the flush.
+                return socket::flush(socket).await;
+            }
+            Message::Close(frame) => {
+                debug!(code = frame.as_ref().map(|frame| u16::from(frame.code)), "the client closed");
+                return Err(socket::closed_by_client(frame.as_ref()));
+            }
+            Message::Frame(_) => None,
+        };
+        match answer {
+            Some(answer) => socket::send(socket, text(&answer)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn text(message: &ServerMessage) -> Message {
+    Message::Text(message.to_text().into())
+}

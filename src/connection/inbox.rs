@@ -1,0 +1,169 @@
+//! What a client may say, how much of it, and what comes of it.
+
+use std::time::Duration;
+
+use rollcall_protocol::{BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Ref, ServerMessage};
+use tokio::time::Instant;
+
+use super::Client;
+use crate::{
+    config::Limits,
+    hub::{Ending, Refused},
+};
+
+/// Counts what one connection sends.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    limits: MessageLimits,
+    /// Generic cell rate: when the bucket would be full again.
+    full_at: Instant,
+    per_message: Duration,
+    burst: Duration,
+    free_heartbeat_at: Instant,
+    refused: u32,
+    bad: u32,
+    bad_since: Instant,
+}
+
+/// Messages refused in a row after which the connection is closed with 4429: a client that does not hear.
+const REFUSALS_IN_A_ROW: u32 = 1_000;
+/// One heartbeat a second is free.
+const FREE_HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Inbox {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let now = Instant::now();
+        let per_message = Duration::from_secs(1) / limits.messages_per_second.max(1);
+        Self {
+            limits: MessageLimits {
+                message_bytes: limits.message_bytes,
+                state_bytes: limits.state_bytes,
+                ..MessageLimits::default()
+            },
+            full_at: now,
+            per_message,
+            burst: per_message * limits.message_burst.max(1),
+            free_heartbeat_at: now,
+            refused: 0,
+            bad: 0,
+            bad_since: now,
+        }
+    }
+
+    /// Takes a text message; answers what to say, if anything.
+    pub(super) fn take_text(&mut self, client: &mut Client<'_>, text: &str) -> Result<Option<ServerMessage>, Ending> {
+        let decoded = ClientMessage::decode(text, &self.limits);
+        let is_heartbeat = matches!(&decoded, Ok(Inbound { message: ClientMessage::Heartbeat, .. }));
+        if !(is_heartbeat && self.take_free_heartbeat()) && !self.take_message() {
+            let reference = match decoded {
+                Ok(inbound) => inbound.reference,
+                Err(rejected) => rejected.reference,
+            };
+            return self.refuse(reference);
+        }
+        self.refused = 0;
+        match decoded {
+            Ok(inbound) => Ok(client.carry_out_message(inbound)?),
+            Err(rejected) => {
+                if rejected.code == ErrorCode::BadMessage {
+                    self.count_bad()?;
+                }
+                Ok(Some(error(rejected.code, rejected.detail, rejected.reference)))
+            }
+        }
+    }
+
+    /// Binary messages are not part of the protocol.
+    pub(super) fn take_binary(&mut self) -> Result<Option<ServerMessage>, Ending> {
+        if !self.take_message() {
+            return self.refuse(None);
+        }
+        self.count_bad()?;
+        Ok(Some(error(ErrorCode::BadMessage, "binary messages are not understood; send JSON text", None)))
+    }
+
+    /// Pings and Pongs count as messages too, but nobody is told: a flood of them ends the connection.
+    pub(super) fn take_control(&mut self) -> Result<(), Ending> {
+        if self.take_message() {
+            self.refused = 0;
+            return Ok(());
+        }
+        self.refuse(None).map(|_| ())
+    }
+
+    fn take_free_heartbeat(&mut self) -> bool {
+        let now = Instant::now();
+        let is_free = now >= self.free_heartbeat_at;
+        if is_free {
+            self.free_heartbeat_at = now + FREE_HEARTBEAT_EVERY;
+        }
+        is_free
+    }
+
+    fn take_message(&mut self) -> bool {
+        let now = Instant::now();
+        let full_at = self.full_at.max(now) + self.per_message;
+        let fits = full_at <= now + self.burst;
+        if fits {
+            self.full_at = full_at;
+        }
+        fits
+    }
+
+    fn refuse(&mut self, reference: Option<Ref>) -> Result<Option<ServerMessage>, Ending> {
+        self.refused += 1;
+        if self.refused >= REFUSALS_IN_A_ROW {
+            return Err(Ending::RateLimited);
+        }
+        Ok(Some(error(ErrorCode::RateLimited, "too many messages; this one was dropped", reference)))
+    }
+
+    fn count_bad(&mut self) -> Result<(), Ending> {
+        let now = Instant::now();
+        if now.duration_since(self.bad_since) >= MINUTE {
+            (self.bad, self.bad_since) = (0, now);
+        }
+        self.bad += 1;
+        if self.bad >= BAD_MESSAGES_PER_MINUTE { Err(Ending::BadMessages) } else { Ok(()) }
+    }
+}
+
+impl Client<'_> {
+    fn carry_out_message(&mut self, inbound: Inbound) -> Result<Option<ServerMessage>, Ending> {
+        let reference = inbound.reference;
+        Ok(match inbound.message {
+            ClientMessage::Heartbeat => Some(ServerMessage::HeartbeatAck { server_time: self.place.now() }),
+            ClientMessage::Leave => return Err(Ending::Left),
+            ClientMessage::Update { status, state } => self.place.update(status, state).err().map(|_| {
+                let limit = self.deps.config.limits.state_bytes;
+                error(ErrorCode::StateTooLarge, format!("the state would be larger than {limit} bytes"), reference)
+            }),
+            ClientMessage::Broadcast { event, payload, to } => {
+                self.place.broadcast(event, payload, to).err().map(|refused| refuse_broadcast(refused, reference))
+            }
+            ClientMessage::Token { token } => self.renew(&token).err().map(|detail| error(ErrorCode::CredentialInvalid, detail, reference)),
+        })
+    }
+
+    fn renew(&mut self, token: &str) -> Result<(), String> {
+        let renewed = self.deps.admission.renew(token, self.user_id.as_ref()).map_err(|problem| problem.detail)?;
+        self.place.renew_token(renewed.deadline);
+        self.token = Some(renewed);
+        Ok(())
+    }
+}
+
+fn refuse_broadcast(refused: Refused, reference: Option<Ref>) -> ServerMessage {
+    match refused {
+        Refused::Stranger(id) => error(ErrorCode::UnknownParticipant, format!("{id} is not in this room"), reference),
+        Refused::Budget(wait) => {
+            let detail = format!("the room sends as much as it may; try again in {} ms", wait.as_millis().max(1));
+            error(ErrorCode::RateLimited, detail, reference)
+        }
+    }
+}
+
+fn error(code: ErrorCode, detail: impl Into<String>, reference: Option<Ref>) -> ServerMessage {
+    ServerMessage::Error { code, detail: detail.into(), reference }
+}

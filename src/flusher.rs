@@ -1,0 +1,231 @@
+//! Writes what the hub knows and the store does not: last-seen, departures, states, and the rooms' coarse activity.
+//!
+//! Everything dirty is coalesced per participant, written in one batch each interval, kept when the store is away, and
+//! written again after. Rooms go first and are committed before participants, so that a reaper that looks in between
+//! sees a living room (TARGETS.md, "Joining against reaping").
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use rollcall_protocol::{ParticipantId, Timestamp};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    backoff::{Backoff, jittered},
+    hub::{Ending, Hub},
+    metrics::Metrics,
+    store::{FlushBatch, ParticipantKey, RoomKey, Seen, Store, StoreError},
+};
+
+/// An active room's `last_active_at` advances at most this often, sooner where the room's timeout is short.
+const ROOM_EVERY: Duration = Duration::from_secs(60);
+/// Retries after a failed flush: soon enough to be back within 2 s of the database (TARGETS.md, "Outages").
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_CAP: Duration = Duration::from_secs(1);
+
+/// Flushes, on its own schedule and when asked. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Flusher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hub: Hub,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    interval: Duration,
+    /// Held through a flush: one at a time.
+    pending: Mutex<Pending>,
+    is_behind: watch::Sender<bool>,
+    /// How many flushes have succeeded.
+    successes: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flusher").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+/// What is yet to be written, coalesced: at most one entry a participant.
+#[derive(Debug, Default)]
+struct Pending {
+    seen: BTreeMap<ParticipantKey, Owed>,
+    states: BTreeMap<ParticipantKey, Option<String>>,
+    /// When each room's coarse activity was last written.
+    rooms: HashMap<RoomKey, Timestamp>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    room: RoomKey,
+    id: ParticipantId,
+    seen: Seen,
+}
+
+impl Flusher {
+    /// A flusher that has not begun.
+    pub fn new(hub: Hub, store: Arc<dyn Store>, metrics: Arc<Metrics>, interval: Duration) -> Self {
+        let inner = Inner {
+            hub,
+            store,
+            metrics,
+            interval,
+            pending: Mutex::default(),
+            is_behind: watch::Sender::new(false),
+            successes: watch::Sender::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Flushes every interval until stopped. A failed flush is repeated with back-off; the log says so once.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        let mut wait = jittered(self.inner.interval);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = match self.flush().await {
+                Ok(()) => {
+                    backoff.reset();
+                    jittered(self.inner.interval)
+                }
+                Err(_) => backoff.next_wait(),
+            };
+        }
+    }
+
+    /// Flushes everything that is dirty at the moment of the call.
+    ///
+    /// # Errors
+    /// What could not be written is kept for the next flush.
+    ///
+    /// # Cancel safety
+    /// Dropped on the way, what was collected is kept and written again by the next flush, which is harmless.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let mut pending = self.inner.pending.lock().await;
+        let started = Instant::now();
+        pending.collect(&self.inner.hub);
+        let batch = pending.batch(&self.inner.hub);
+        match self.inner.store.flush(&batch).await {
+            Ok(flushed) => {
+                self.inner.metrics.flushed(batch.participants.len() as u64, started.elapsed());
+                self.look_after(&mut pending, &flushed.missing).await;
+                pending.written(&batch);
+                if self.inner.is_behind.send_replace(false) {
+                    info!(rows = batch.participants.len(), "flushing works again, nothing was lost");
+                }
+                self.inner.successes.send_modify(|count| *count += 1);
+                Ok(())
+            }
+            Err(error) => {
+                self.inner.metrics.flush_failed(pending.seen.len());
+                if !self.inner.is_behind.send_replace(true) {
+                    warn!(error = &error as &dyn std::error::Error, backlog = pending.seen.len(), "flush failed, retrying");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the last flush failed. While it is so no admission may be decided: departed participants' last
+    /// heartbeats are not in the store, and their room would look idle (rule R9).
+    pub fn is_behind(&self) -> bool {
+        *self.inner.is_behind.borrow()
+    }
+
+    /// Waits until flushing works. Cancel safe.
+    pub async fn caught_up(&self) {
+        // The sender is in `self`, so the channel cannot be closed.
+        let _ = self.inner.is_behind.subscribe().wait_for(|behind| !behind).await;
+    }
+
+    /// How many flushes have succeeded since the start.
+    pub fn successes(&self) -> u64 {
+        *self.inner.successes.borrow()
+    }
+
+    /// How many participants are not in the store as they are in memory, after a failed flush.
+    pub async fn backlog(&self) -> usize {
+        let mut pending = self.inner.pending.lock().await;
+        pending.collect(&self.inner.hub);
+        pending.seen.len()
+    }
+
+    /// Rows that are gone take their seats along: the room was closed behind our back, or the participant removed.
+    async fn look_after(&self, pending: &mut Pending, missing: &[ParticipantKey]) {
+        for key in missing {
+            let Some(owed) = pending.seen.get(key) else { continue };
+            match self.inner.store.room_by_key(owed.room).await {
+                Ok(None) => self.inner.hub.evict(owed.room, Ending::RoomClosed),
+                Ok(Some(_)) => self.inner.hub.remove(owed.room, owed.id),
+                Err(error) => error!(error = &error as &dyn std::error::Error, room.key = %owed.room, "room not looked at"),
+            }
+        }
+    }
+}
+
+impl Pending {
+    /// Takes over what the hub has, newest last.
+    fn collect(&mut self, hub: &Hub) {
+        let dirty = hub.collect_dirty();
+        for (room, id, seen) in dirty.seen {
+            self.seen.entry(seen.key).and_modify(|owed| owed.merge(id, seen)).or_insert(Owed { room, id, seen });
+        }
+        self.states.extend(dirty.states);
+    }
+
+    fn batch(&self, hub: &Hub) -> FlushBatch {
+        let mut rooms: BTreeMap<RoomKey, Timestamp> = BTreeMap::new();
+        for owed in self.seen.values() {
+            let newest = rooms.entry(owed.room).or_insert(owed.seen.last_seen_at);
+            *newest = (*newest).max(owed.seen.last_seen_at);
+        }
+        rooms.retain(|key, newest| self.is_room_due(hub, *key, *newest));
+        FlushBatch {
+            rooms: rooms.into_iter().collect(),
+            participants: self.seen.values().map(|owed| owed.seen).collect(),
+            states: self.states.iter().map(|(key, state)| (*key, state.clone())).collect(),
+        }
+    }
+
+    /// A room nobody is in any more is always due: its last word must not be up to a minute early.
+    fn is_room_due(&self, hub: &Hub, key: RoomKey, newest: Timestamp) -> bool {
+        let Some(row) = hub.row(key) else { return true };
+        let every = row.settings.idle_timeout.map_or(ROOM_EVERY, |timeout| ROOM_EVERY.min(timeout / 4));
+        self.rooms.get(&key).is_none_or(|written| newest.saturating_since(*written) >= every)
+    }
+
+    fn written(&mut self, batch: &FlushBatch) {
+        self.seen.clear();
+        self.states.clear();
+        self.rooms.extend(batch.rooms.iter().copied());
+        // Forgetting a room costs one early write; keeping every room ever seen would grow without bound.
+        if let Some(newest) = self.rooms.values().max().copied() {
+            self.rooms.retain(|_, written| newest.saturating_since(*written) < ROOM_EVERY * 2);
+        }
+    }
+}
+
+impl Owed {
+    fn merge(&mut self, id: ParticipantId, newer: Seen) {
+        if id != ParticipantId::default() {
+            self.id = id;
+        }
+        self.seen.last_seen_at = self.seen.last_seen_at.max(newer.last_seen_at);
+        let generation = |seen: &Seen| seen.departed.map(|departed| departed.generation);
+        if generation(&newer) >= generation(&self.seen) {
+            self.seen.departed = newer.departed.or(self.seen.departed);
+        }
+    }
+}

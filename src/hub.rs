@@ -1,0 +1,417 @@
+//! The live rooms of this node, shared by everybody.
+//!
+//! The only place that names `DashMap`; its guards never leave this file. The hub knows nothing of sockets, HTTP or SQL:
+//! a connection takes a [`Place`], the flusher collects what is dirty, the reaper and the management API ask and evict.
+//! Lock order: map shard, then room. Nothing that holds a room's lock touches the map.
+
+mod agenda;
+mod budget;
+mod ending;
+mod line;
+mod outlet;
+mod place;
+mod pulse;
+mod room;
+mod ticks;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_queue::SegQueue;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use rollcall_protocol::{ParticipantId, RoomView, ServerMessage, Timestamp};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use self::{
+    agenda::{Agenda, Job},
+    budget::Fanout,
+    line::{Line, Patience},
+    outlet::Kind,
+    pulse::Pulse,
+    room::{Reserve, Room},
+    ticks::Ticks,
+};
+pub use self::{
+    ending::Ending,
+    place::{Event, Place, Refused, Reservation, Seating},
+    room::{Full, Present, StateTooLarge},
+};
+use crate::{
+    config::Config,
+    metrics::Metrics,
+    presence::Shown,
+    store::{Departed, Joined, ParticipantKey, ParticipantRow, Restored, RoomKey, RoomRow, Seen, StoreClock},
+};
+
+/// The map of live rooms. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    inner: Arc<HubInner>,
+}
+
+#[derive(Debug)]
+struct HubInner {
+    rooms: DashMap<RoomKey, Arc<Room>>,
+    shared: Shared,
+}
+
+/// What every room needs of the node.
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    clock: StoreClock,
+    origin: Instant,
+    agenda: Agenda,
+    /// Seats heard of since the last flush. Each is in it at most once, so it is bounded by the seats.
+    dirty: SegQueue<Arc<Pulse>>,
+    /// Seats given up since the last flush. Each took an admission, so a store outage bounds it.
+    departures: SegQueue<Departure>,
+    /// States changed since the last flush, one entry a participant.
+    states: Mutex<HashMap<ParticipantKey, Option<String>>>,
+    is_draining: AtomicBool,
+    /// The stall rule: nothing before this is held against anybody.
+    floor: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Options {
+    patience: Patience,
+    reconnect_grace: Duration,
+    restart_grace: Duration,
+    expiry_warning: Duration,
+    roster_limit: usize,
+    fanout: Fanout,
+    state_bytes: usize,
+    connections_per_participant: usize,
+}
+
+/// A seat given up, on its way to the store.
+#[derive(Debug, Clone, Copy)]
+struct Departure {
+    room: RoomKey,
+    seen: Seen,
+}
+
+/// What a connection is greeted with.
+#[derive(Debug)]
+pub struct Welcome {
+    /// The room.
+    pub room: RoomView,
+    /// The roster, oneself included.
+    pub shown: Shown,
+    /// The seat was still held.
+    pub resumed: bool,
+}
+
+/// What has changed since it was last collected.
+#[derive(Debug, Default)]
+pub struct Dirty {
+    /// Participants heard of or departed, with their rooms, in no order; one may come twice, newest last.
+    pub seen: Vec<(RoomKey, ParticipantId, Seen)>,
+    /// States changed; `None`: ended with the seat.
+    pub states: HashMap<ParticipantKey, Option<String>>,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(config: &Config, clock: StoreClock, metrics: Arc<Metrics>) -> Self {
+        let options = Options {
+            patience: Patience {
+                ping_after: config.heartbeat_interval.mul_f64(1.25),
+                timeout: config.heartbeat_timeout,
+                token_warning: config.expiry_warning.min(TOKEN_WARNING),
+            },
+            reconnect_grace: config.reconnect_grace,
+            restart_grace: config.restart_grace,
+            expiry_warning: config.expiry_warning,
+            roster_limit: config.limits.roster_limit,
+            fanout: Fanout {
+                frames_per_second: config.limits.fanout_frames_per_second,
+                bytes_per_second: config.limits.fanout_bytes_per_second,
+            },
+            state_bytes: config.limits.state_bytes,
+            connections_per_participant: config.limits.connections_per_participant,
+        };
+        let shared = Shared {
+            options,
+            clock,
+            origin: Instant::now(),
+            agenda: Agenda::default(),
+            dirty: SegQueue::new(),
+            departures: SegQueue::new(),
+            states: Mutex::default(),
+            is_draining: AtomicBool::new(false),
+            floor: AtomicU64::new(0),
+            metrics,
+        };
+        Self { inner: Arc::new(HubInner { rooms: DashMap::new(), shared }) }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
+    fn find(&self, key: RoomKey) -> Option<Arc<Room>> {
+        self.inner.rooms.get(&key).map(|room| Arc::clone(&room))
+    }
+
+    fn find_or_make(&self, row: &RoomRow) -> Arc<Room> {
+        let room = self.inner.rooms.entry(row.key).or_insert_with(|| Room::new(row.clone(), self.shared()));
+        Arc::clone(&room)
+    }
+
+    /// Forgets a room that nobody has or awaits a seat in.
+    fn tidy(&self, key: RoomKey) {
+        self.inner.rooms.remove_if(&key, |_, room| room.vacate(self.shared()));
+    }
+
+    /// Carries out what is due, for ever: publications, graces, pings and timeouts, ends of rooms.
+    ///
+    /// # Cancel safety
+    /// A job is taken and done without an await in between.
+    pub async fn run_agenda(&self) -> std::convert::Infallible {
+        loop {
+            let due = self.shared().agenda.due().await;
+            if due.stalled {
+                self.forgive_stall();
+            }
+            for job in due.jobs {
+                self.carry_out(job, due.stalled);
+            }
+        }
+    }
+
+    fn carry_out(&self, job: Job, stalled: bool) {
+        let shared = self.shared();
+        match job {
+            Job::Publish(room) => room.upgrade().into_iter().for_each(|room| room.publish(shared)),
+            Job::Age(room) => {
+                if let Some(room) = room.upgrade() {
+                    room.mind_age(shared);
+                    self.tidy(room.key);
+                }
+            }
+            Job::Grace(room, id) => {
+                if let Some(room) = room.upgrade() {
+                    room.expire_grace(id, stalled, shared);
+                    self.tidy(room.key);
+                }
+            }
+            Job::Nudge(line) => line.upgrade().into_iter().for_each(|line| line.signal(line::FRAMES)),
+            Job::Check(line) => {
+                if let Some(line) = line.upgrade().filter(|line| line.ending().is_none()) {
+                    let next = line.check(shared.tick(), shared.floor(), shared.options.patience);
+                    shared.check_at(&line, next);
+                }
+            }
+        }
+    }
+
+    /// After the whole server stood still everybody is pinged afresh before anybody is timed out.
+    fn forgive_stall(&self) {
+        let shared = self.shared();
+        tracing::warn!("the server stood still for more than {} s; pinging everybody", agenda::STALL.as_secs());
+        let ping_after = shared.options.patience.ping_after.as_millis() as u64;
+        shared.floor.store(shared.tick().0.saturating_sub(ping_after), Ordering::Relaxed);
+        for room in self.live_rooms() {
+            for line in room.lines() {
+                line.signal(line::PING);
+            }
+        }
+    }
+
+    fn live_rooms(&self) -> Vec<Arc<Room>> {
+        self.inner.rooms.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// Takes in what the previous node left, each seat for the restart grace.
+    pub fn restore(&self, restored: &Restored) {
+        let until = Instant::now() + self.shared().options.restart_grace;
+        for row in &restored.rooms {
+            let room = self.find_or_make(row);
+            for saved in restored.seats.iter().filter(|saved| saved.participant.room_key == row.key) {
+                room.restore(saved, until, self.shared());
+            }
+        }
+    }
+
+    /// From here on a disconnect is nobody's departure, and every connection is told to come back elsewhere.
+    pub fn drain(&self) {
+        self.shared().is_draining.store(true, Ordering::SeqCst);
+        for room in self.live_rooms() {
+            for line in room.lines() {
+                line.end(Ending::Stopping);
+            }
+        }
+    }
+
+    /// Collects what changed since the last call. Costs one pass over what is dirty, none over what is not.
+    pub fn collect_dirty(&self) -> Dirty {
+        let shared = self.shared();
+        let mut dirty = Dirty { seen: Vec::with_capacity(shared.dirty.len()), states: HashMap::new() };
+        // As many as there are now: what is marked meanwhile belongs to the next flush.
+        for _ in 0..shared.dirty.len() {
+            let Some(pulse) = shared.dirty.pop() else { break };
+            let last_seen_at = pulse.collect(|at| shared.stamp(at));
+            dirty.seen.push((pulse.room, pulse.id, Seen { key: pulse.key, last_seen_at, departed: None }));
+        }
+        for _ in 0..shared.departures.len() {
+            let Some(departure) = shared.departures.pop() else { break };
+            dirty.seen.push((departure.room, ParticipantId::default(), departure.seen));
+        }
+        dirty.states = std::mem::take(&mut *shared.states.lock());
+        dirty
+    }
+
+    /// Whether anybody has or awaits a seat in this incarnation, graces included (rule R9).
+    pub fn is_live(&self, key: RoomKey) -> bool {
+        self.find(key).is_some_and(|room| room.is_live())
+    }
+
+    /// How many seats the room has, and the latest sign of life among them.
+    pub fn online(&self, key: RoomKey) -> (usize, Option<Timestamp>) {
+        self.find(key).map_or((0, None), |room| room.online(self.shared()))
+    }
+
+    /// Whether this participant has a seat.
+    pub fn is_online(&self, key: RoomKey, id: ParticipantId) -> bool {
+        self.find(key).is_some_and(|room| room.is_online(id))
+    }
+
+    /// Who is here, ordered by id and after `after`: sequence number, occupancy, people.
+    pub fn present(&self, key: RoomKey, after: Option<ParticipantId>, limit: usize) -> (u64, u64, Vec<Present>) {
+        self.find(key).map_or((0, 0, Vec::new()), |room| room.present(after, limit, self.shared()))
+    }
+
+    /// The settings of a live room, as a resume sees them without asking the store.
+    pub fn row(&self, key: RoomKey) -> Option<RoomRow> {
+        self.find(key).map(|room| room.row())
+    }
+
+    /// Whether a seat could be reserved; changes nothing.
+    pub fn admits(&self, row: &RoomRow, id: ParticipantId) -> Result<(), Full> {
+        let limit = self.shared().options.connections_per_participant;
+        match self.find(row.key) {
+            Some(room) => room.admits(id, row.settings.max_participants, limit),
+            None if row.settings.max_participants == Some(0) => Err(Full::Room),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds a seat for an admission that is being decided.
+    pub fn reserve(&self, row: &RoomRow, id: ParticipantId) -> Result<Reservation, Full> {
+        let limit = self.shared().options.connections_per_participant;
+        loop {
+            let room = self.find_or_make(row);
+            match room.reserve(id, row.settings.max_participants, limit) {
+                Reserve::Done => return Ok(Reservation::new(self.clone(), room, id)),
+                Reserve::Full(full) => {
+                    self.tidy(row.key);
+                    return Err(full);
+                }
+                Reserve::Gone => {
+                    self.inner.rooms.remove_if(&row.key, |_, found| Arc::ptr_eq(found, &room));
+                }
+            }
+        }
+    }
+
+    /// Holds the seat of a participant that resumes, if it is still held. `None`: it is not, ask the store.
+    pub fn resume(&self, key: RoomKey, id: ParticipantId, removals: i64) -> Option<Result<Reservation, Full>> {
+        let room = self.find(key)?;
+        let limit = self.shared().options.connections_per_participant;
+        let held = room.reserve_held(id, removals, limit)?;
+        Some(held.map(|()| Reservation::new(self.clone(), room, id)))
+    }
+
+    /// Ends a room for everybody in it and forgets it.
+    pub fn evict(&self, key: RoomKey, ending: Ending) {
+        if let Some((_, room)) = self.inner.rooms.remove(&key) {
+            room.close(ending, self.shared());
+        }
+    }
+
+    /// Takes a participant out of a room.
+    pub fn remove(&self, key: RoomKey, id: ParticipantId) {
+        if let Some(room) = self.find(key) {
+            room.remove(id, self.shared());
+            self.tidy(key);
+        }
+    }
+
+    /// Tells a room's members of its new settings.
+    pub fn set_row(&self, row: RoomRow) {
+        if let Some(room) = self.find(row.key) {
+            room.set_row(row, self.shared());
+        }
+    }
+
+    /// Sends a broadcast of the application to everybody in a room, or to some. It does not count against the budget.
+    pub fn announce(&self, key: RoomKey, event: String, payload: Box<RawValue>, to: Option<Vec<ParticipantId>>) {
+        if let Some(room) = self.find(key) {
+            let text = ServerMessage::Broadcast { from: None, event, payload }.to_text();
+            // Only senders in the room have a budget to exceed.
+            let _ = room.broadcast(Kind::Broadcast { from: None, to: to.map(Into::into) }, text, true, self.shared());
+        }
+    }
+
+    /// How many rooms are live.
+    pub fn rooms(&self) -> usize {
+        self.inner.rooms.len()
+    }
+
+    /// How many seats there are. Walks all rooms.
+    pub fn seats(&self) -> usize {
+        self.live_rooms().iter().map(|room| room.online(self.shared()).0).sum()
+    }
+}
+
+/// A client has at least this long to fetch a fresh token; more would make short-lived tokens warn at once.
+const TOKEN_WARNING: Duration = Duration::from_secs(60);
+/// Checks are put off to multiples of this, so that thousands of connections share a wake-up of the agenda.
+const CHECK_GRAIN: u64 = 64;
+
+impl Shared {
+    fn tick(&self) -> Ticks {
+        Ticks::of(Instant::now(), self.origin)
+    }
+
+    fn floor(&self) -> Ticks {
+        Ticks(self.floor.load(Ordering::Relaxed))
+    }
+
+    fn stamp(&self, at: Ticks) -> Timestamp {
+        pulse::stamp(&self.clock, self.origin, at)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::SeqCst)
+    }
+
+    fn depart(&self, departure: Departure) {
+        self.departures.push(departure);
+    }
+
+    fn check_at(&self, line: &Arc<Line>, at: Ticks) {
+        let at = Ticks(at.0.next_multiple_of(CHECK_GRAIN)).instant(self.origin);
+        self.agenda.add(at, Job::Check(Arc::downgrade(line)));
+    }
+}
+
+impl Departure {
+    /// Somebody the store admitted who never sat down.
+    fn unseated(participant: &ParticipantRow, now: Timestamp) -> Self {
+        let last_seen_at = participant.last_seen_at;
+        let departed = Departed { left_at: now.max(last_seen_at), generation: participant.generation };
+        Self { room: participant.room_key, seen: Seen { key: participant.key, last_seen_at, departed: Some(departed) } }
+    }
+}

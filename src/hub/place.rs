@@ -1,0 +1,254 @@
+//! A connection's hold on the hub: first a reservation, then a place. Dropping either gives it up properly.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rollcall_protocol::{ConnectionId, ParticipantId, ServerMessage, Status, Timestamp};
+use serde_json::{Map, Value, value::RawValue};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{
+    Ending, Hub, Joined, StateTooLarge, Ticks, Welcome,
+    agenda::Job,
+    line::{self, Line},
+    outlet::{Kind, ListenerId},
+    pulse::Pulse,
+    room::{Room, Said},
+};
+
+/// A seat held for an admission. Dropped before the commit it leaves no trace; after it, it ends as a departure.
+#[derive(Debug)]
+pub struct Reservation {
+    hub: Hub,
+    room: Arc<Room>,
+    id: ParticipantId,
+    joined: Option<Box<Joined>>,
+    is_open: bool,
+}
+
+impl Reservation {
+    pub(super) fn new(hub: Hub, room: Arc<Room>, id: ParticipantId) -> Self {
+        Self { hub, room, id, joined: None, is_open: true }
+    }
+
+    /// Notes what the store committed.
+    pub fn commit(&mut self, joined: Joined) {
+        self.joined = Some(Box::new(joined));
+    }
+
+    /// Sits down: from here on the others see the participant.
+    ///
+    /// # Errors
+    /// The room or the participant was removed since the verdict.
+    pub fn sit(mut self, seating: Seating) -> Result<(Place, Welcome), Ending> {
+        self.is_open = false;
+        let shared = self.hub.shared();
+        let now = Instant::now();
+        let token_ends = seating.token_ends.map(|at| Ticks::of(at, shared.origin));
+        let line = Arc::new(Line::new(seating.connection, shared.tick(), token_ends));
+        let seated = self.room.sit(self.id, self.joined.as_deref(), seating.resumes, &line, shared)?;
+        let first_check = now + shared.options.patience.ping_after;
+        let first_check = token_ends.map_or(first_check, |ends| first_check.min(warn_at(ends, shared)));
+        shared.agenda.add(first_check, Job::Check(Arc::downgrade(&line)));
+        shared.metrics.connections.inc();
+        let place = Place {
+            hub: self.hub.clone(),
+            room: Arc::clone(&self.room),
+            id: self.id,
+            line,
+            pulse: seated.pulse,
+            listener: seated.listener,
+            removals: seated.removals,
+            ending: Ending::Hangup,
+            has_frames: true,
+        };
+        Ok((place, seated.welcome))
+    }
+}
+
+fn warn_at(ends: Ticks, shared: &super::Shared) -> Instant {
+    let warning = shared.options.patience.token_warning.as_millis() as u64;
+    Ticks(ends.0.saturating_sub(warning)).instant(shared.origin)
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.room.cancel(self.id, self.joined.as_deref(), self.hub.shared());
+            self.hub.tidy(self.room.key);
+        }
+    }
+}
+
+/// How a connection sits down.
+#[derive(Debug, Clone, Copy)]
+pub struct Seating {
+    /// Its own id.
+    pub connection: ConnectionId,
+    /// The connection whose resume token it brought.
+    pub resumes: Option<ConnectionId>,
+    /// When the access token it came by ends.
+    pub token_ends: Option<Instant>,
+}
+
+/// One connection's place in a room. Dropping it leaves, for the reason noted with [`Place::ends`]; if none was, as a
+/// broken connection does, which starts the grace.
+#[derive(Debug)]
+pub struct Place {
+    hub: Hub,
+    room: Arc<Room>,
+    id: ParticipantId,
+    line: Arc<Line>,
+    pulse: Arc<Pulse>,
+    listener: ListenerId,
+    removals: i64,
+    ending: Ending,
+    has_frames: bool,
+}
+
+/// What a connection is to do next.
+#[derive(Debug)]
+pub enum Event {
+    /// Send this text frame.
+    Frame(Utf8Bytes),
+    /// Send a Ping.
+    Ping,
+    /// Tell the client that its access token is about to end.
+    TokenExpiring,
+    /// End.
+    End(Ending),
+}
+
+/// Why a message of a client was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// One of `to` is not here.
+    Stranger(ParticipantId),
+    /// The room's fan-out budget is spent for this long.
+    Budget(Duration),
+}
+
+impl Place {
+    /// The participant.
+    pub fn participant(&self) -> ParticipantId {
+        self.id
+    }
+
+    /// The room's incarnation.
+    pub fn room(&self) -> crate::store::RoomKey {
+        self.room.key
+    }
+
+    /// How often the participant had been removed when it sat down; its resume token names it.
+    pub fn removals(&self) -> i64 {
+        self.removals
+    }
+
+    /// Notes a sign of life: no lock, no I/O (rule R7).
+    pub fn hear(&self) {
+        let shared = self.hub.shared();
+        let now = shared.tick();
+        self.line.hear(now);
+        self.pulse.touch(now, &shared.dirty);
+    }
+
+    /// Changes the connection's status and the participant's state.
+    pub fn update(&self, status: Option<Status>, state: Option<Map<String, Value>>) -> Result<(), StateTooLarge> {
+        self.room.update(self.id, self.line.id, status, state, self.hub.shared())
+    }
+
+    /// Sends a broadcast to every other connection, or to those of `to`.
+    pub fn broadcast(&self, event: String, payload: Box<RawValue>, to: Option<Vec<ParticipantId>>) -> Result<(), Refused> {
+        if let Some(stranger) = to.as_deref().and_then(|to| self.room.stranger(to)) {
+            return Err(Refused::Stranger(stranger));
+        }
+        let text = ServerMessage::Broadcast { from: Some(self.id), event, payload }.to_text();
+        let kind = Kind::Broadcast { from: Some(self.line.id), to: to.map(Into::into) };
+        self.room.broadcast(kind, text, false, self.hub.shared()).map_err(Refused::Budget)
+    }
+
+    /// Takes in a fresh access token's end.
+    pub fn renew_token(&self, ends: Instant) {
+        let shared = self.hub.shared();
+        let ends = Ticks::of(ends, shared.origin);
+        self.line.renew_token(ends);
+        shared.agenda.add(warn_at(ends, shared), Job::Check(Arc::downgrade(&self.line)));
+    }
+
+    /// The store's time now.
+    pub fn now(&self) -> Timestamp {
+        self.hub.shared().clock.now()
+    }
+
+    /// Notes why the connection ended; the drop that follows acts on it.
+    pub fn ends(&mut self, ending: Ending) {
+        self.ending = ending;
+    }
+
+    /// Waits for what is to be done next.
+    ///
+    /// # Cancel safety
+    /// Nothing is taken before the call that returns it.
+    pub async fn next(&mut self) -> Event {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What is to be done at once, if anything.
+    pub fn next_now(&mut self) -> Option<Event> {
+        match self.poll_next(&mut Context::from_waker(futures::task::noop_waker_ref())) {
+            Poll::Ready(event) => Some(event),
+            Poll::Pending => {
+                // The waker just given is nobody's: look again when polled for real.
+                self.has_frames = true;
+                None
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        let signals = self.line.poll_signals(cx);
+        self.has_frames |= signals & line::FRAMES != 0;
+        let again = signals & !line::FRAMES;
+        if let Some(ending) = self.line.ending() {
+            return Poll::Ready(Event::End(ending));
+        }
+        if signals & line::PING != 0 {
+            self.line.signal(again & !line::PING);
+            return Poll::Ready(Event::Ping);
+        }
+        if signals & line::TOKEN != 0 {
+            return Poll::Ready(Event::TokenExpiring);
+        }
+        self.poll_frames()
+    }
+
+    fn poll_frames(&mut self) -> Poll<Event> {
+        if !self.has_frames {
+            return Poll::Pending;
+        }
+        match self.room.next(self.listener, Some(self.id), self.hub.shared()) {
+            Said::Text(text) => Poll::Ready(Event::Frame(text)),
+            Said::Nothing(again) => {
+                self.has_frames = false;
+                if let Some(at) = again {
+                    self.hub.shared().agenda.add(at, Job::Nudge(Arc::downgrade(&self.line)));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = self.hub.shared();
+        self.room.disconnect(self.id, self.listener, &self.line, self.ending, shared);
+        shared.metrics.connections.dec();
+        self.hub.tidy(self.room.key);
+    }
+}

@@ -1,0 +1,80 @@
+//! When a participant was last seen, and whether the store knows.
+//!
+//! A heartbeat is one store into an atomic and at most one push per flush (rule R7); nothing here takes a lock.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+};
+
+use crossbeam_queue::SegQueue;
+use rollcall_protocol::{ParticipantId, Timestamp};
+
+use super::Ticks;
+use crate::store::{ParticipantKey, RoomKey, StoreClock};
+
+/// The last sign of life of one seat.
+#[derive(Debug)]
+pub struct Pulse {
+    /// The room's incarnation.
+    pub room: RoomKey,
+    /// The participant's row.
+    pub key: ParticipantKey,
+    /// The participant's id.
+    pub id: ParticipantId,
+    seen: AtomicU64,
+    /// The latest value given out, so that a later clock sample cannot take it back by a millisecond: what a leave
+    /// frame says and what the store gets are the same.
+    stamped: AtomicI64,
+    is_dirty: AtomicBool,
+}
+
+impl Pulse {
+    /// A pulse last felt `now`, whose stored value is `stored`.
+    pub(super) fn new(room: RoomKey, key: ParticipantKey, id: ParticipantId, now: Ticks, stored: Timestamp) -> Self {
+        Self {
+            room,
+            key,
+            id,
+            seen: AtomicU64::new(now.0),
+            stamped: AtomicI64::new(stored.as_millis()),
+            is_dirty: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes a sign of life. Costs two atomic writes and, once per flush, one push.
+    pub(super) fn touch(self: &Arc<Self>, now: Ticks, dirty: &SegQueue<Arc<Self>>) {
+        self.seen.fetch_max(now.0, Ordering::Relaxed);
+        if !self.is_dirty.load(Ordering::Relaxed) && !self.is_dirty.swap(true, Ordering::AcqRel) {
+            dirty.push(Arc::clone(self));
+        }
+    }
+
+    /// Takes the dirty mark off, then reads: a touch in between marks it again, so none is lost.
+    pub(super) fn collect(&self, stamp: impl Fn(Ticks) -> Timestamp) -> Timestamp {
+        self.is_dirty.store(false, Ordering::Release);
+        self.last_seen_at(stamp)
+    }
+
+    /// The moment of the last sign of life, never earlier than an answer given before.
+    pub(super) fn last_seen_at(&self, stamp: impl Fn(Ticks) -> Timestamp) -> Timestamp {
+        let at = stamp(Ticks(self.seen.load(Ordering::Relaxed))).as_millis();
+        let before = self.stamped.fetch_max(at, Ordering::Relaxed);
+        Timestamp::from_millis(before.max(at))
+    }
+
+    /// Moves the floor: the store has this value already.
+    pub(super) fn stored(&self, at: Timestamp) {
+        self.stamped.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// When last seen, for a seat restored from the store: nothing was heard in this process.
+    pub(super) fn restored(room: RoomKey, key: ParticipantKey, id: ParticipantId, stored: Timestamp) -> Self {
+        Self::new(room, key, id, Ticks::NEVER, stored)
+    }
+}
+
+/// The store's time at a tick of this process; the beginning of time for what this process never heard.
+pub(super) fn stamp(clock: &StoreClock, origin: tokio::time::Instant, at: Ticks) -> Timestamp {
+    if at == Ticks::NEVER { Timestamp::from_millis(0) } else { clock.at(at.instant(origin)) }
+}

@@ -1,0 +1,661 @@
+//! One live room: its seats, its roster and its outlet, under one lock.
+//!
+//! Nothing awaits while the lock is held, and heartbeats never take it. A room exists in memory while anybody has a seat,
+//! or is about to: the last one out closes it, and whoever comes at that moment asks the hub for a new one.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rollcall_protocol::{
+    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, RoomView, ServerMessage, StateText, Status, Timestamp,
+};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{
+    Departure, Ending, Shared, Welcome,
+    agenda::Job,
+    budget::Budget,
+    line::Line,
+    outlet::{Frame, Kind, ListenerId, Next, Outlet},
+    pulse::Pulse,
+};
+use crate::{
+    presence::{Change, Leave, Look, Roster, Seat, Shown, merge, window},
+    store::{Departed, Joined, ParticipantRow, RoomKey, RoomRow, SavedSeat, Seen},
+};
+
+/// A live room.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) key: RoomKey,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    row: RoomRow,
+    end: Option<End>,
+    occupants: BTreeMap<ParticipantId, Occupant>,
+    roster: Roster,
+    outlet: Outlet,
+    sent_at: Option<Instant>,
+    is_scheduled: bool,
+    is_warned: bool,
+    budget: Budget,
+}
+
+/// Why no seat can be taken in a room object any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nobody was left; ask the hub again.
+    Vacated,
+    /// The room is over.
+    Over(Ending),
+}
+
+/// A participant with a place, or with joins on their way.
+#[derive(Debug)]
+struct Occupant {
+    seat: Seat,
+    /// Admissions decided but not connected yet.
+    reserved: usize,
+    /// `None` until the first connection sits down.
+    sitting: Option<Sitting>,
+}
+
+#[derive(Debug)]
+struct Sitting {
+    pulse: Arc<Pulse>,
+    look: Arc<Look>,
+    generation: i64,
+    removals: i64,
+}
+
+/// Why a reservation is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// Seats reach `max_participants`.
+    Room,
+    /// The participant holds as many connections as it may.
+    Connections,
+}
+
+/// What came of an attempt to reserve.
+pub(super) enum Reserve {
+    Done,
+    Full(Full),
+    /// This room object is gone; ask the hub again.
+    Gone,
+}
+
+/// Somebody here now, for the management API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Present {
+    /// As members see it.
+    pub member: Member,
+    /// How many connections it has; zero within the grace.
+    pub connections: usize,
+}
+
+impl Room {
+    pub(super) fn new(row: RoomRow, shared: &Shared) -> Arc<Self> {
+        let room = Arc::new(Self {
+            key: row.key,
+            inner: Mutex::new(Inner {
+                row,
+                end: None,
+                occupants: BTreeMap::new(),
+                roster: Roster::new(shared.options.roster_limit),
+                outlet: Outlet::default(),
+                sent_at: None,
+                is_scheduled: false,
+                is_warned: false,
+                budget: Budget::new(Instant::now(), shared.options.fanout),
+            }),
+        });
+        room.mind_age(shared);
+        room
+    }
+
+    /// Holds a place for `id`, if the room and the participant's own limit have one. Who has a seat is never refused for a full
+    /// room.
+    pub(super) fn reserve(&self, id: ParticipantId, max_participants: Option<u32>, max_connections: usize) -> Reserve {
+        let mut inner = self.inner.lock();
+        if inner.end.is_some() {
+            return Reserve::Gone;
+        }
+        match inner.admits(id, max_participants, max_connections) {
+            Ok(()) => inner.reserve(id),
+            Err(full) => return Reserve::Full(full),
+        }
+        Reserve::Done
+    }
+
+    /// Whether [`reserve`](Self::reserve) would succeed; changes nothing.
+    pub(super) fn admits(&self, id: ParticipantId, max_participants: Option<u32>, max_connections: usize) -> Result<(), Full> {
+        self.inner.lock().admits(id, max_participants, max_connections)
+    }
+
+    /// Holds a place for a participant whose seat is held under this removal count. `None`: it is not.
+    pub(super) fn reserve_held(&self, id: ParticipantId, removals: i64, max_connections: usize) -> Option<Result<(), Full>> {
+        let mut inner = self.inner.lock();
+        if inner.end.is_some() {
+            return None;
+        }
+        let occupant = inner.occupants.get(&id).filter(|occupant| occupant.seat.is_held())?;
+        occupant.sitting.as_ref().filter(|sitting| sitting.removals == removals)?;
+        Some(inner.admits(id, None, max_connections).map(|()| inner.reserve(id)))
+    }
+
+    /// Gives a reservation back. With `committed`, the store says the participant is active: unless somebody else
+    /// holds the seat that has to be taken back by a departure.
+    pub(super) fn cancel(self: &Arc<Self>, id: ParticipantId, committed: Option<&Joined>, shared: &Shared) {
+        let mut inner = self.inner.lock();
+        let Some(occupant) = inner.occupants.get_mut(&id) else { return };
+        occupant.reserved -= 1;
+        if let (Some(joined), Some(sitting)) = (committed, &mut occupant.sitting) {
+            sitting.renew(joined);
+        }
+        if occupant.is_held() {
+            return;
+        }
+        if occupant.sitting.is_some() {
+            inner.depart(id, LeaveReason::Timeout, shared);
+            self.schedule(&mut inner, shared);
+            return;
+        }
+        inner.occupants.remove(&id);
+        if let Some(joined) = committed {
+            shared.depart(Departure::unseated(&joined.participant, shared.clock.now()));
+        }
+    }
+
+    /// Turns a reservation into a connection. `joined` is what the store committed; `None` for a resume of a held seat.
+    pub(super) fn sit(
+        self: &Arc<Self>,
+        id: ParticipantId,
+        joined: Option<&Joined>,
+        resumes: Option<ConnectionId>,
+        line: &Arc<Line>,
+        shared: &Shared,
+    ) -> Result<Seated, Ending> {
+        let mut inner = self.inner.lock();
+        if let Some(End::Over(ending)) = inner.end {
+            return Err(ending);
+        }
+        let occupant = inner.occupants.get_mut(&id).ok_or(Ending::Removed)?;
+        occupant.reserved -= 1;
+        let was_held = occupant.seat.is_held();
+        occupant.seat.connect(line.id, resumes);
+        let status = occupant.seat.status().unwrap_or_default();
+        let sitting = match (&mut occupant.sitting, joined) {
+            (Some(sitting), _) => sitting,
+            (empty @ None, Some(joined)) => empty.insert(Sitting::new(&joined.participant, shared)),
+            (None, None) => return Err(Ending::Removed),
+        };
+        if let Some(joined) = joined {
+            sitting.renew(joined);
+        }
+        sitting.set_status(status);
+        sitting.pulse.touch(shared.tick(), &shared.dirty);
+        let (pulse, removals, look) = (Arc::clone(&sitting.pulse), sitting.removals, Arc::clone(&sitting.look));
+        inner.roster.set(id, look);
+        if let Some(lost) = resumes {
+            inner.doubt(lost, id, shared);
+        }
+        let listener = inner.outlet.listen(Arc::clone(line), Some(id));
+        let shown = inner.shown(Some(id), shared);
+        let room = inner.row.view();
+        self.schedule(&mut inner, shared);
+        Ok(Seated { pulse, removals, listener, welcome: Welcome { room, shown, resumed: was_held && joined.is_none() } })
+    }
+
+    /// Ends one connection. Leaving cleanly gives the seat up at once unless another connection or grace holds it.
+    pub(super) fn disconnect(self: &Arc<Self>, id: ParticipantId, listener: ListenerId, line: &Line, ending: Ending, shared: &Shared) {
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        inner.outlet.silence(listener);
+        if inner.end.is_some() {
+            return;
+        }
+        let Some(occupant) = inner.occupants.get_mut(&id) else { return };
+        // A drain gives no grace of its own: the next node does, to everybody still active in the store.
+        let keeps_grace = ending != Ending::Left && (shared.is_draining() || !line.is_doubted());
+        let grace = keeps_grace.then_some(now + shared.options.reconnect_grace);
+        occupant.seat.disconnect(line.id, grace);
+        if let Some(until) = grace {
+            shared.agenda.add(until, Job::Grace(Arc::downgrade(self), id));
+        }
+        if occupant.is_held() {
+            inner.refresh_status(id);
+        } else {
+            inner.depart(id, LeaveReason::Left, shared);
+        }
+        self.schedule(&mut inner, shared);
+    }
+
+    /// Ends the seat of `id` if its grace is over. One found late is granted again: nobody could come back meanwhile.
+    pub(super) fn expire_grace(self: &Arc<Self>, id: ParticipantId, stalled: bool, shared: &Shared) {
+        if shared.is_draining() {
+            return;
+        }
+        let now = Instant::now();
+        let mut inner = self.inner.lock();
+        let Some(occupant) = inner.occupants.get_mut(&id) else { return };
+        if stalled {
+            let until = now + shared.options.reconnect_grace;
+            occupant.seat.regrant(now, until);
+            shared.agenda.add(until, Job::Grace(Arc::downgrade(self), id));
+        }
+        occupant.seat.expire(now);
+        if occupant.sitting.is_some() && !occupant.is_held() {
+            inner.depart(id, LeaveReason::Timeout, shared);
+            self.schedule(&mut inner, shared);
+        }
+    }
+
+    /// Takes in a seat that the previous node left.
+    pub(super) fn restore(self: &Arc<Self>, saved: &SavedSeat, until: Instant, shared: &Shared) {
+        let id = saved.participant.id;
+        let sitting = Sitting::restored(saved, shared);
+        let mut inner = self.inner.lock();
+        inner.roster.restore(id, Arc::clone(&sitting.look));
+        inner.occupants.insert(id, Occupant { seat: Seat::restored(until), reserved: 0, sitting: Some(sitting) });
+        shared.agenda.add(until, Job::Grace(Arc::downgrade(self), id));
+    }
+
+    /// Changes what others see of a participant: the status of this connection, the state of all.
+    pub(super) fn update(
+        self: &Arc<Self>,
+        id: ParticipantId,
+        connection: ConnectionId,
+        status: Option<Status>,
+        patch: Option<Map<String, Value>>,
+        shared: &Shared,
+    ) -> Result<(), StateTooLarge> {
+        let mut inner = self.inner.lock();
+        let Some(occupant) = inner.occupants.get_mut(&id) else { return Ok(()) };
+        let Some(sitting) = &mut occupant.sitting else { return Ok(()) };
+        if let Some(patch) = patch {
+            let state = merged(&sitting.look.state, patch)?;
+            if state.as_str().len() > shared.options.state_bytes {
+                return Err(StateTooLarge);
+            }
+            if state != sitting.look.state {
+                shared.states.lock().insert(sitting.pulse.key, Some(state.as_str().to_owned()));
+                Arc::make_mut(&mut sitting.look).state = state;
+            }
+        }
+        if let Some(status) = status {
+            occupant.seat.set_status(connection, status);
+            sitting.set_status(occupant.seat.status().unwrap_or_default());
+        }
+        let look = Arc::clone(&sitting.look);
+        inner.roster.set(id, look);
+        self.schedule(&mut inner, shared);
+        Ok(())
+    }
+
+    /// Sends a broadcast to everybody but its sender, or to some.
+    pub(super) fn broadcast(&self, kind: Kind, text: String, is_ours: bool, shared: &Shared) -> Result<(), Duration> {
+        let mut inner = self.inner.lock();
+        let audience = inner.outlet.audience(&kind);
+        if !is_ours {
+            inner.budget.spend(Instant::now(), shared.options.fanout, audience, text.len())?;
+        }
+        shared.metrics.frames_fanned_out(audience as u64);
+        inner.outlet.push(Frame { text: text.into(), kind });
+        Ok(())
+    }
+
+    /// The first of `to` that has no seat here.
+    pub(super) fn stranger(&self, to: &[ParticipantId]) -> Option<ParticipantId> {
+        let inner = self.inner.lock();
+        to.iter().copied().find(|id| inner.occupants.get(id).is_none_or(|occupant| occupant.sitting.is_none()))
+    }
+
+    /// What a reader gets next.
+    pub(super) fn next(&self, listener: ListenerId, id: Option<ParticipantId>, shared: &Shared) -> Said {
+        let mut inner = self.inner.lock();
+        match inner.outlet.next(listener, Instant::now()) {
+            Next::Frame(text) => Said::Text(text),
+            Next::Sync => Said::Text(sync(inner.shown(id, shared)).to_text().into()),
+            Next::Room => Said::Text(ServerMessage::Room { room: inner.row.view() }.to_text().into()),
+            Next::Empty(again) => Said::Nothing(again),
+        }
+    }
+
+    /// Takes over new settings and tells everybody.
+    pub(super) fn set_row(self: &Arc<Self>, row: RoomRow, shared: &Shared) {
+        {
+            let mut inner = self.inner.lock();
+            if inner.row == row {
+                return;
+            }
+            let text = ServerMessage::Room { room: row.view() }.to_text();
+            let is_new_end = inner.row.ends_at() != row.ends_at();
+            inner.is_warned &= !is_new_end;
+            inner.row = row;
+            inner.outlet.push(Frame { text: text.into(), kind: Kind::Room });
+        }
+        self.mind_age(shared);
+    }
+
+    /// Warns of the end at the maximum age, and ends the room then.
+    pub(super) fn mind_age(self: &Arc<Self>, shared: &Shared) {
+        let over = {
+            let mut inner = self.inner.lock();
+            let Some(ends_at) = inner.row.ends_at() else { return };
+            let left = ends_at.saturating_since(shared.clock.now());
+            let warning = shared.options.expiry_warning;
+            if !left.is_zero() && left <= warning && !inner.is_warned {
+                inner.is_warned = true;
+                let text = ServerMessage::RoomExpiring { expires_at: ends_at, reason: ExpiryReason::MaxAge }.to_text();
+                inner.outlet.push(Frame { text: text.into(), kind: Kind::Room });
+            }
+            let wait = if left > warning { left - warning } else { left };
+            // Looked at again at least hourly: the store's clock may be stepped, and instants far away overflow.
+            let wait = wait.clamp(Duration::from_millis(1), Duration::from_secs(3600));
+            shared.agenda.add(Instant::now() + wait, Job::Age(Arc::downgrade(self)));
+            left.is_zero()
+        };
+        if over {
+            self.close(Ending::RoomExpired, shared);
+        }
+    }
+
+    /// Ends the room for everybody in it.
+    pub(super) fn close(&self, ending: Ending, shared: &Shared) {
+        let mut inner = self.inner.lock();
+        if inner.end.is_some() {
+            return;
+        }
+        inner.end = Some(End::Over(ending));
+        for (line, _) in inner.outlet.lines() {
+            line.end(ending);
+        }
+        let ids: Vec<ParticipantId> = inner.occupants.keys().copied().collect();
+        for id in ids {
+            inner.depart(id, LeaveReason::Removed, shared);
+        }
+    }
+
+    /// Takes a participant out: every connection of it ends, nobody may resume.
+    pub(super) fn remove(self: &Arc<Self>, id: ParticipantId, shared: &Shared) {
+        let mut inner = self.inner.lock();
+        for (line, participant) in inner.outlet.lines() {
+            if participant == Some(id) {
+                line.end(Ending::Removed);
+            }
+        }
+        inner.depart(id, LeaveReason::Removed, shared);
+        self.schedule(&mut inner, shared);
+    }
+
+    /// Sends what has been gathered.
+    pub(super) fn publish(&self, shared: &Shared) {
+        let mut inner = self.inner.lock();
+        inner.is_scheduled = false;
+        inner.publish(shared);
+    }
+
+    /// Marks the room as over if nobody has or awaits a seat; the hub then forgets it.
+    pub(super) fn vacate(&self, shared: &Shared) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.occupants.is_empty() || inner.outlet.lines().next().is_some() {
+            return false;
+        }
+        inner.publish(shared);
+        inner.end.get_or_insert(End::Vacated);
+        true
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        !self.inner.lock().occupants.is_empty()
+    }
+
+    /// The connections here.
+    pub(super) fn lines(&self) -> Vec<Arc<Line>> {
+        self.inner.lock().outlet.lines().map(|(line, _)| Arc::clone(line)).collect()
+    }
+
+    /// How many seats there are, and the latest sign of life.
+    pub(super) fn online(&self, shared: &Shared) -> (usize, Option<Timestamp>) {
+        let inner = self.inner.lock();
+        let seen = inner.sittings().map(|(_, sitting)| sitting.pulse.last_seen_at(|at| shared.stamp(at))).max();
+        (inner.roster.occupancy(), seen)
+    }
+
+    /// Who of these is here.
+    pub(super) fn is_online(&self, id: ParticipantId) -> bool {
+        self.inner.lock().occupants.get(&id).is_some_and(|occupant| occupant.sitting.is_some())
+    }
+
+    /// Everybody here after `after`, ordered by id, as of the sequence number given with them. What has been gathered is
+    /// sent first, so that the list is what clients know.
+    pub(super) fn present(&self, after: Option<ParticipantId>, limit: usize, shared: &Shared) -> (u64, u64, Vec<Present>) {
+        let mut inner = self.inner.lock();
+        inner.publish(shared);
+        let people = inner.roster.live().filter(|(id, _)| after.is_none_or(|after| *id > after)).take(limit);
+        let people = people
+            .filter_map(|(id, look)| {
+                let occupant = inner.occupants.get(&id)?;
+                let member = Member {
+                    id,
+                    user_id: look.user_id.clone(),
+                    name: look.name.clone(),
+                    status: look.status,
+                    state: look.state.clone(),
+                    joined_at: look.joined_at,
+                    last_seen_at: inner.last_seen_at(id, shared),
+                };
+                Some(Present { member, connections: occupant.seat.connections() })
+            })
+            .collect();
+        (inner.roster.seq(), inner.roster.occupancy() as u64, people)
+    }
+
+    /// The room's row as last heard of.
+    pub(super) fn row(&self) -> RoomRow {
+        self.inner.lock().row.clone()
+    }
+
+    /// Sends at once what the window lets out at once, or sees to it that it goes out when the window opens.
+    fn schedule(self: &Arc<Self>, inner: &mut Inner, shared: &Shared) {
+        if inner.is_scheduled || !inner.roster.is_stale() {
+            return;
+        }
+        let now = Instant::now();
+        let opens_at = window::opens_at(inner.sent_at, inner.roster.occupancy(), now);
+        if opens_at <= now {
+            inner.publish(shared);
+        } else {
+            inner.is_scheduled = true;
+            shared.agenda.add(opens_at, Job::Publish(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// A connection that has sat down.
+pub(super) struct Seated {
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) removals: i64,
+    pub(super) listener: ListenerId,
+    pub(super) welcome: Welcome,
+}
+
+/// What the outlet has for a reader.
+pub(super) enum Said {
+    Text(Utf8Bytes),
+    Nothing(Option<Instant>),
+}
+
+/// A state that the limit does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateTooLarge;
+
+impl Occupant {
+    /// Joins on their way hold the seat too.
+    fn is_held(&self) -> bool {
+        self.reserved > 0 || self.seat.is_held()
+    }
+}
+
+impl Inner {
+    fn admits(&self, id: ParticipantId, max_participants: Option<u32>, max_connections: usize) -> Result<(), Full> {
+        match self.occupants.get(&id) {
+            Some(occupant) if occupant.seat.connections() + occupant.reserved >= max_connections => Err(Full::Connections),
+            Some(_) => Ok(()),
+            None if max_participants.is_some_and(|max| self.occupants.len() >= max as usize) => Err(Full::Room),
+            None => Ok(()),
+        }
+    }
+
+    fn reserve(&mut self, id: ParticipantId) {
+        let occupant =
+            self.occupants.entry(id).or_insert_with(|| Occupant { seat: Seat::default(), reserved: 0, sitting: None });
+        occupant.reserved += 1;
+    }
+
+    /// Gives up the seat of `id` and tells the flusher and the roster the same last-seen.
+    fn depart(&mut self, id: ParticipantId, reason: LeaveReason, shared: &Shared) {
+        let Some(occupant) = self.occupants.get_mut(&id) else { return };
+        occupant.seat = Seat::default();
+        let Some(sitting) = occupant.sitting.take() else { return };
+        if occupant.reserved == 0 {
+            self.occupants.remove(&id);
+        }
+        let last_seen_at = sitting.pulse.last_seen_at(|at| shared.stamp(at));
+        self.roster.remove(id, Leave { reason, last_seen_at });
+        if sitting.look.state != StateText::empty() {
+            shared.states.lock().insert(sitting.pulse.key, None);
+        }
+        shared.depart(Departure {
+            room: self.row.key,
+            seen: Seen {
+                key: sitting.pulse.key,
+                last_seen_at,
+                departed: Some(Departed { left_at: shared.clock.now().max(last_seen_at), generation: sitting.generation }),
+            },
+        });
+    }
+
+    fn refresh_status(&mut self, id: ParticipantId) {
+        let Some(occupant) = self.occupants.get_mut(&id) else { return };
+        if let (Some(status), Some(sitting)) = (occupant.seat.status(), &mut occupant.sitting) {
+            sitting.set_status(status);
+            let look = Arc::clone(&sitting.look);
+            self.roster.set(id, look);
+        }
+    }
+
+    /// Puts the connection that was resumed elsewhere in doubt.
+    fn doubt(&self, connection: ConnectionId, id: ParticipantId, shared: &Shared) {
+        for (line, participant) in self.outlet.lines() {
+            if line.id == connection && participant == Some(id) {
+                line.doubt(shared.tick());
+                shared.agenda.add(Instant::now() + super::line::DOUBT, Job::Check(Arc::downgrade(line)));
+            }
+        }
+    }
+
+    fn publish(&mut self, shared: &Shared) {
+        let occupants = &self.occupants;
+        let change = self.roster.publish(|id| last_seen_at(occupants, id, shared));
+        let Some(change) = change else { return };
+        self.sent_at = Some(Instant::now());
+        let occupancy = self.roster.occupancy() as u64;
+        let seq = self.roster.seq();
+        let (message, kind) = match change {
+            Change::Diff { joined, updated, left } => {
+                (ServerMessage::Presence { seq, occupancy, joined, updated, left }, Kind::Presence)
+            }
+            Change::Count => {
+                let (joined, updated, left) = Default::default();
+                (ServerMessage::Presence { seq, occupancy, joined, updated, left }, Kind::Presence)
+            }
+            Change::Crossed(_) => (sync(self.shown(None, shared)), Kind::Sync),
+        };
+        shared.metrics.frames_fanned_out(self.outlet.audience(&kind) as u64);
+        self.outlet.push(Frame { text: message.to_text().into(), kind });
+    }
+
+    fn shown(&self, own: Option<ParticipantId>, shared: &Shared) -> Shown {
+        self.roster.snapshot(own, |id| self.last_seen_at(id, shared))
+    }
+
+    fn last_seen_at(&self, id: ParticipantId, shared: &Shared) -> Timestamp {
+        last_seen_at(&self.occupants, id, shared)
+    }
+
+    fn sittings(&self) -> impl Iterator<Item = (ParticipantId, &Sitting)> {
+        self.occupants.iter().filter_map(|(id, occupant)| Some((*id, occupant.sitting.as_ref()?)))
+    }
+}
+
+/// A sample for frames that show members; somebody who left within the window is not asked for.
+fn last_seen_at(occupants: &BTreeMap<ParticipantId, Occupant>, id: ParticipantId, shared: &Shared) -> Timestamp {
+    let sitting = occupants.get(&id).and_then(|occupant| occupant.sitting.as_ref());
+    sitting.map_or_else(|| shared.clock.now(), |sitting| sitting.pulse.last_seen_at(|at| shared.stamp(at)))
+}
+
+fn sync(shown: Shown) -> ServerMessage {
+    ServerMessage::Sync { seq: shown.seq, roster: shown.mode, occupancy: shown.occupancy, members: shown.members }
+}
+
+fn merged(state: &StateText, patch: Map<String, Value>) -> Result<StateText, StateTooLarge> {
+    // Our own text of a state that was an object when it was stored; were it not, the patch stands alone.
+    let mut target: Map<String, Value> = serde_json::from_str(state.as_str()).unwrap_or_default();
+    merge(&mut target, patch);
+    Ok(StateText::from(&target))
+}
+
+impl Sitting {
+    fn new(row: &ParticipantRow, shared: &Shared) -> Self {
+        let look = Look {
+            user_id: row.user_id.clone(),
+            name: row.name.clone(),
+            status: Status::Active,
+            state: StateText::empty(),
+            joined_at: row.joined_at,
+        };
+        Self {
+            pulse: Arc::new(Pulse::new(row.room_key, row.key, row.id, shared.tick(), row.last_seen_at)),
+            look: Arc::new(look),
+            generation: row.generation,
+            removals: row.removals,
+        }
+    }
+
+    fn restored(saved: &SavedSeat, shared: &Shared) -> Self {
+        let row = &saved.participant;
+        let state: Map<String, Value> =
+            saved.state.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let mut sitting = Self::new(row, shared);
+        sitting.pulse = Arc::new(Pulse::restored(row.room_key, row.key, row.id, row.last_seen_at));
+        Arc::make_mut(&mut sitting.look).state = StateText::from(&state);
+        sitting
+    }
+
+    /// Takes in what a further admission of the same participant committed.
+    fn renew(&mut self, joined: &Joined) {
+        self.generation = self.generation.max(joined.participant.generation);
+        self.removals = self.removals.max(joined.participant.removals);
+        self.pulse.stored(joined.participant.last_seen_at);
+        if self.look.name != joined.participant.name {
+            Arc::make_mut(&mut self.look).name = joined.participant.name.clone();
+        }
+    }
+
+    fn set_status(&mut self, status: Status) {
+        if self.look.status != status {
+            Arc::make_mut(&mut self.look).status = status;
+        }
+    }
+}

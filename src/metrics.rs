@@ -1,0 +1,151 @@
+//! What Prometheus is told. Counters and gauges only; whoever counts something does so through a named method.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::hub::Ending;
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// The node's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Connections with a seat.
+    pub connections: Gauge,
+    rooms: Gauge,
+    seats: Gauge,
+    joins: Family<Labels, Counter>,
+    endings: Family<Labels, Counter>,
+    frames_in: Counter,
+    frames_out: Counter,
+    flush_seconds: Histogram,
+    flushed_rows: Counter,
+    flush_failures: Counter,
+    flush_backlog: Gauge,
+    reaped_rooms: Counter,
+    sweeps: Counter,
+    last_flush_millis: AtomicI64,
+    flushes: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("rollcall");
+        macro_rules! metric {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+        }
+        let flush_buckets = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
+        Self {
+            connections: metric!("connections", "WebSockets with a seat", Gauge::default()),
+            rooms: metric!("rooms_live", "Rooms in memory", Gauge::default()),
+            seats: metric!("seats", "Seats, grace included", Gauge::default()),
+            joins: metric!("joins", "Joins by outcome: admitted, resumed, or the problem's code", Family::default()),
+            endings: metric!("connections_ended", "Connections ended, by reason", Family::default()),
+            frames_in: metric!("frames_received", "Frames received", Counter::default()),
+            frames_out: metric!("frames_fanned_out", "Presence and broadcast frames times their readers", Counter::default()),
+            flush_seconds: metric!("flush_seconds", "Time of a flush", Histogram::new(flush_buckets)),
+            flushed_rows: metric!("flushed_rows", "Participants written by flushes", Counter::default()),
+            flush_failures: metric!("flush_failures", "Flushes that failed", Counter::default()),
+            flush_backlog: metric!("flush_backlog", "Participants waiting for a flush after a failure", Gauge::default()),
+            reaped_rooms: metric!("reaped_rooms", "Rooms deleted by the reaper", Counter::default()),
+            sweeps: metric!("sweeps", "Sweeps of the reaper", Counter::default()),
+            registry: Mutex::new(registry),
+            last_flush_millis: AtomicI64::new(0),
+            flushes: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// A join was decided: `admitted`, `resumed`, or a problem's code.
+    pub fn joined(&self, outcome: &'static str) {
+        self.joins.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A connection ended.
+    pub fn ended(&self, ending: Ending) {
+        self.endings.get_or_create(&[("reason", ending.as_str())]).inc();
+    }
+
+    /// A frame came in.
+    pub fn frame_received(&self) {
+        self.frames_in.inc();
+    }
+
+    /// A frame was queued for this many readers.
+    pub fn frames_fanned_out(&self, readers: u64) {
+        self.frames_out.inc_by(readers);
+    }
+
+    /// A flush of this many participants succeeded.
+    pub fn flushed(&self, rows: u64, took: Duration) {
+        self.flush_seconds.observe(took.as_secs_f64());
+        self.flushed_rows.inc_by(rows);
+        self.flush_backlog.set(0);
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.last_flush_millis.store(took.as_millis() as i64, Ordering::Relaxed);
+    }
+
+    /// A flush failed; this many participants wait for the next.
+    pub fn flush_failed(&self, backlog: usize) {
+        self.flush_failures.inc();
+        self.flush_backlog.set(backlog as i64);
+    }
+
+    /// A sweep deleted this many rooms.
+    pub fn swept(&self, rooms: u64) {
+        self.sweeps.inc();
+        self.reaped_rooms.inc_by(rooms);
+    }
+
+    /// The flush figures for `stats`.
+    pub fn flush_figures(&self) -> FlushFigures {
+        FlushFigures {
+            flushes: self.flushes.load(Ordering::Relaxed),
+            rows: self.flushed_rows.get(),
+            failures: self.flush_failures.get(),
+            backlog: self.flush_backlog.get() as u64,
+            last_ms: self.last_flush_millis.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn render(&self, rooms: usize, seats: usize) -> String {
+        self.rooms.set(rooms as i64);
+        self.seats.set(seats as i64);
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry.lock()) {
+            tracing::error!(%error, "metrics could not be encoded");
+        }
+        text
+    }
+}
+
+/// Flush figures since the start.
+#[derive(Debug, Clone, Copy, serde::Serialize, utoipa::ToSchema)]
+pub struct FlushFigures {
+    /// Flushes that succeeded.
+    pub flushes: u64,
+    /// Participants written.
+    pub rows: u64,
+    /// Flushes that failed.
+    pub failures: u64,
+    /// Participants waiting after a failure.
+    pub backlog: u64,
+    /// How long the last one took.
+    pub last_ms: u64,
+}

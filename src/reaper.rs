@@ -1,0 +1,192 @@
+//! Deletes rooms in which everybody has been inactive for their idle timeout, and rooms past their maximum age.
+//!
+//! Order is what makes it safe (rules R1 and R9): candidates by the coarse column; those live in memory are passed over;
+//! then a flush, so that whoever left before is in the store; then those still not live are deleted where an exact look
+//! under the store's lock agrees. A join in between has moved the room's row, and is seen there.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use rollcall_protocol::{RoomId, Timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    backoff::jittered,
+    flusher::Flusher,
+    hub::{Ending, Hub},
+    metrics::Metrics,
+    store::{ReapCriteria, ReapedRoom, RoomKey, Store, StoreError},
+};
+
+/// Rooms looked at and deleted together.
+const CHUNK: u32 = 500;
+/// How long an invite outlives its room, so that an old link still says "has expired".
+const KEEP_INVITES: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Sweeps remembered for `GET /v1/admin/reaps`.
+const REMEMBERED: usize = 50;
+
+/// Sweeps, on its own schedule and when asked. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Reaper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    hub: Hub,
+    store: Arc<dyn Store>,
+    flusher: Flusher,
+    metrics: Arc<Metrics>,
+    criteria: ReapCriteria,
+    interval: Duration,
+    /// Not before this, and not before a flush: seats that come back after a restart must have been heard.
+    opens_at: Instant,
+    one_at_a_time: tokio::sync::Mutex<()>,
+    past: Mutex<VecDeque<Sweep>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reaper").field("criteria", &self.criteria).finish_non_exhaustive()
+    }
+}
+
+/// What one sweep did.
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+pub struct Sweep {
+    /// When it began.
+    #[schema(value_type = String)]
+    pub at: Timestamp,
+    /// Rooms deleted, or that would have been.
+    #[schema(value_type = Vec<String>)]
+    pub rooms: Vec<RoomId>,
+    /// Participant rows that went with them.
+    pub participants: u64,
+    /// Whether it only looked.
+    pub dry_run: bool,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// Why a sweep did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// Too early after the start, or flushes are failing.
+    #[error("the reaper does not sweep in the first heartbeat interval and flush after a start")]
+    NotReady(Duration),
+    /// The store could not be asked, or the flush before the sweep failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Reaper {
+    /// A reaper that has not begun. `quiet` is the time after the start in which it must not sweep.
+    pub fn new(
+        hub: Hub,
+        store: Arc<dyn Store>,
+        flusher: Flusher,
+        metrics: Arc<Metrics>,
+        criteria: ReapCriteria,
+        interval: Duration,
+        quiet: Duration,
+    ) -> Self {
+        let inner = Inner {
+            hub,
+            store,
+            flusher,
+            metrics,
+            criteria,
+            interval,
+            opens_at: Instant::now() + quiet,
+            one_at_a_time: tokio::sync::Mutex::default(),
+            past: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Sweeps every interval until stopped.
+    pub async fn run(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(jittered(self.inner.interval)) => {}
+            }
+            match self.sweep(false).await {
+                Ok(sweep) if sweep.rooms.is_empty() => {}
+                Ok(sweep) => info!(rooms = sweep.rooms.len(), participants = sweep.participants, "reaped idle rooms"),
+                Err(error) => warn!(error = &error as &dyn std::error::Error, "sweep skipped"),
+            }
+        }
+    }
+
+    /// Sweeps once; with `dry_run` only says what would go.
+    ///
+    /// # Errors
+    /// [`SweepError::NotReady`] too early after a start; a dry run is never too early.
+    pub async fn sweep(&self, dry_run: bool) -> Result<Sweep, SweepError> {
+        let _turn = self.inner.one_at_a_time.lock().await;
+        let started = Instant::now();
+        let at = self.inner.store.clock().now();
+        if !dry_run {
+            self.check_ready(started)?;
+        }
+        let mut sweep = Sweep { at, rooms: Vec::new(), participants: 0, dry_run, took_ms: 0 };
+        let mut after = RoomKey(0);
+        loop {
+            let candidates = self.inner.store.reap_candidates(self.inner.criteria, after, CHUNK).await?;
+            let Some(last) = candidates.last() else { break };
+            after = last.key;
+            for room in self.reap(&candidates, dry_run).await? {
+                sweep.participants += room.participants;
+                sweep.rooms.push(room.id);
+            }
+        }
+        if !dry_run {
+            self.inner.store.purge_invites(KEEP_INVITES, CHUNK).await?;
+            self.inner.metrics.swept(sweep.rooms.len() as u64);
+        }
+        sweep.took_ms = started.elapsed().as_millis() as u64;
+        self.remember(sweep.clone());
+        Ok(sweep)
+    }
+
+    async fn reap(&self, candidates: &[ReapedRoom], dry_run: bool) -> Result<Vec<ReapedRoom>, StoreError> {
+        let hub = &self.inner.hub;
+        let quiet: Vec<RoomKey> = candidates.iter().map(|room| room.key).filter(|key| !hub.is_live(*key)).collect();
+        if quiet.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.flusher.flush().await?;
+        let quiet: Vec<RoomKey> = quiet.into_iter().filter(|key| !hub.is_live(*key)).collect();
+        let reaped = self.inner.store.reap(&quiet, self.inner.criteria, dry_run).await?;
+        if !dry_run {
+            for room in &reaped {
+                hub.evict(room.key, Ending::RoomExpired);
+            }
+        }
+        Ok(reaped)
+    }
+
+    fn check_ready(&self, now: Instant) -> Result<(), SweepError> {
+        let early = self.inner.opens_at.saturating_duration_since(now);
+        if !early.is_zero() {
+            return Err(SweepError::NotReady(early));
+        }
+        if self.inner.flusher.successes() == 0 {
+            return Err(SweepError::NotReady(Duration::from_secs(1)));
+        }
+        Ok(())
+    }
+
+    fn remember(&self, sweep: Sweep) {
+        let mut past = self.inner.past.lock();
+        past.truncate(REMEMBERED - 1);
+        past.push_front(sweep);
+    }
+
+    /// The last sweeps, newest first.
+    pub fn past(&self) -> Vec<Sweep> {
+        self.inner.past.lock().iter().cloned().collect()
+    }
+}
