@@ -1,1 +1,3 @@
-//! x
+//! Rollcall: a self-hosted real-time presence server.
+
+pub mod config;

@@ -1,0 +1,210 @@
+//! What the operator decided. A [`Config`] is valid or does not exist.
+//!
+//! [`Options`] are the words as they came, from the command line or the environment; [`Options::resolve`] is the only way
+//! from them to a `Config`, and reports every mistake at once. Nothing here opens a socket or a database; files named by
+//! `--…-file` are read, nothing else is.
+
+mod limits;
+mod mistakes;
+mod options;
+mod origin;
+mod parse;
+mod resolve;
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+pub use self::{
+    mistakes::{ConfigErrors, Mistake},
+    options::{LimitOptions, Options},
+};
+pub(crate) use self::{
+    parse::{api_keys_in, human},
+    resolve::check_database_url,
+};
+
+/// Everything the server is told at its start. The rules that hold between the fields are in `config/resolve.rs`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Not loopback only with an API key.
+    pub listen: SocketAddr,
+    /// Where the database is; begins with `sqlite:`.
+    pub database_url: String,
+    /// How often clients send a heartbeat.
+    pub heartbeat_interval: Duration,
+    /// How long a connection may be silent; at least 1.5 heartbeat intervals.
+    pub heartbeat_timeout: Duration,
+    /// How far the stored `last_seen_at` may be behind.
+    pub flush_interval: Duration,
+    /// How long a seat outlives an unclean disconnect; zero: not at all.
+    pub reconnect_grace: Duration,
+    /// The same after a restart of the server.
+    pub restart_grace: Duration,
+    /// When a room that does not say otherwise is idle; at least [`Config::min_idle_timeout`].
+    pub room_idle_timeout: Duration,
+    /// When a room that does not say otherwise ends, however busy; `None`: never.
+    pub room_max_age: Option<Duration>,
+    /// How often idle rooms are deleted.
+    pub reap_interval: Duration,
+    /// Only rooms older than this are deleted.
+    pub reap_min_age: Option<Duration>,
+    /// Only rooms with fewer participants than this are deleted.
+    pub reap_below_participants: Option<u32>,
+    /// How long before its maximum age a room is told; may be longer than that age.
+    pub expiry_warning: Duration,
+    /// Who may use the management API; none: [dev mode](Config::dev_mode).
+    pub api_keys: Vec<Secret>,
+    /// Verifies and signs access tokens (HMAC); at least 32 bytes.
+    pub jwt_secret: Option<Secret>,
+    /// What the `iss` of access tokens must be.
+    pub jwt_issuer: Option<String>,
+    /// What the `aud` of access tokens must hold.
+    pub jwt_audience: Option<String>,
+    /// Origins besides our own that browsers may come from, as browsers write them: lower case, no default port. The
+    /// host may begin with `*.`, which stands for one or more labels.
+    pub allowed_origins: Vec<String>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// How browsers reach this server; no trailing slash.
+    pub public_url: Option<String>,
+    /// Where invite links lead; holds `{token}` or `{invite}`.
+    pub invite_url: Option<String>,
+    /// How long leaving service may take.
+    pub drain_timeout: Duration,
+    /// How logs look; `None`: text on a terminal, JSON otherwise.
+    pub log_format: Option<LogFormat>,
+    /// Which logs are written, as `tracing_subscriber::EnvFilter` reads it.
+    pub log: String,
+    /// What one client may cost everybody else.
+    pub limits: Limits,
+}
+
+/// The numbers of PROTOCOL.md, "Limits", and those of the process. None is zero.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections of this process; `None`: as many as the operating system allows.
+    pub max_connections: Option<usize>,
+    /// Connections of one participant.
+    pub connections_per_participant: usize,
+    /// Size of an assembled message.
+    pub message_bytes: usize,
+    /// Size of a participant's state after a merge.
+    pub state_bytes: usize,
+    /// Size of a room's metadata.
+    pub metadata_bytes: usize,
+    /// Messages per second of one connection.
+    pub messages_per_second: u32,
+    /// Messages one connection may send at once after being quiet.
+    pub message_burst: u32,
+    /// Frames per second that broadcasts may cause in one room.
+    pub fanout_frames_per_second: u32,
+    /// Bytes per second that broadcasts may cause in one room.
+    pub fanout_bytes_per_second: u64,
+    /// Seats beyond which clients are sent the occupancy only.
+    pub roster_limit: usize,
+    /// Requests to connect per second and address; `None`: no limit.
+    pub handshakes_per_second: Option<u32>,
+    /// Joins that may wait for a commit; further ones are told to come back.
+    pub join_queue: usize,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A value that must not reach a log: its `Debug` hides it, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Config {
+    /// What no options at all give: a server in dev mode on loopback.
+    pub fn default_dev() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            database_url: "sqlite://rollcall.db".to_owned(),
+            heartbeat_interval: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(75),
+            flush_interval: Duration::from_secs(5),
+            reconnect_grace: Duration::from_secs(10),
+            restart_grace: Duration::from_secs(60),
+            room_idle_timeout: Duration::from_secs(60 * 60),
+            room_max_age: None,
+            reap_interval: Duration::from_secs(15 * 60),
+            reap_min_age: None,
+            reap_below_participants: None,
+            expiry_warning: Duration::from_secs(5 * 60),
+            api_keys: Vec::new(),
+            jwt_secret: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            public_url: None,
+            invite_url: None,
+            drain_timeout: Duration::from_secs(10),
+            log_format: None,
+            log: "info".to_owned(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether the management API is open to this machine because no API key is set.
+    pub fn dev_mode(&self) -> bool {
+        self.api_keys.is_empty()
+    }
+
+    /// The shortest idle timeout a room may have: less, and a room whose members are all well could be called idle from
+    /// the stored times between two heartbeats and the flush of the second.
+    pub fn min_idle_timeout(&self) -> Duration {
+        self.heartbeat_interval * 3 / 2 + self.flush_interval * 2
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: None,
+            connections_per_participant: 10,
+            message_bytes: 16 * 1024,
+            state_bytes: 4 * 1024,
+            metadata_bytes: 4 * 1024,
+            messages_per_second: 30,
+            message_burst: 60,
+            fanout_frames_per_second: 20_000,
+            fanout_bytes_per_second: 16 * 1024 * 1024,
+            roster_limit: 1_000,
+            // One address may be a whole school; this only stops a client that reconnects in a tight loop.
+            handshakes_per_second: Some(5_000),
+            join_queue: 4_096,
+        }
+    }
+}
+
+impl Secret {
+    /// Wraps a value that must not reach a log.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value. Compare it in constant time.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests;
