@@ -1,1 +1,4 @@
-//! x
+//! Rollcall: a real-time presence server.
+
+pub mod clock;
+pub mod store;
