@@ -8,17 +8,18 @@ mod access_token;
 mod credential;
 mod resume;
 mod verdict;
-mod words;
+pub(crate) mod words;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use rollcall_protocol::{ConnectionId, ParticipantId, Problem, ProblemCode, RoomView, UserId};
+use rollcall_protocol::{ConnectionId, Problem, ProblemCode, RoomView, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 
+pub(crate) use self::credential::bearer_token;
 pub use self::{
     access_token::{AccessClaims, AccessTokens, Rooms},
     credential::{Credential, Query, hash},
@@ -252,16 +253,6 @@ impl Admission {
             None => Ok(worker::unborn(&plan, now)),
         }
     }
-
-    /// Whether this participant holds a seat that a resume token with these claims would get.
-    pub fn holds(&self, claims: &ResumeClaims) -> bool {
-        self.inner.hub.is_online(claims.room, claims.participant)
-    }
-
-    /// The participant of a resume token.
-    pub fn participant(claims: &ResumeClaims) -> ParticipantId {
-        claims.participant
-    }
 }
 
 /// Instants further away than this overflow timers; a token of ten years is checked again after one.
@@ -283,6 +274,18 @@ fn overloaded() -> Problem {
 pub fn store_unavailable() -> Problem {
     let detail = "The server cannot reach its database. Please try again in a moment.";
     Problem::new(ProblemCode::StoreUnavailable, detail).retry_after(RETRY_AFTER)
+}
+
+/// The refusal while another node serves this database.
+pub fn standby() -> Problem {
+    let detail = "Another server is in charge of this database; this one waits for it to stop.";
+    Problem::new(ProblemCode::StoreUnavailable, detail).retry_after(RETRY_AFTER)
+}
+
+/// The refusal while the server goes away.
+pub fn draining() -> Problem {
+    let detail = "The server is restarting. Please try again in a moment.";
+    Problem::new(ProblemCode::Draining, detail).retry_after(RETRY_AFTER)
 }
 
 /// The answer to a failed store call; the cause is logged where it is handled.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    admission::Admission, config::Config, connection::Deps, flusher::Flusher, hub::Hub, metrics::Metrics, reaper::Reaper,
+    admission::Admission, clock::Clock, config::Config, connection::Deps, flusher::Flusher, hub::Hub, metrics::Metrics, reaper::Reaper,
     store::Store,
 };
 
@@ -52,6 +52,8 @@ pub struct Parts {
     pub flusher: Flusher,
     /// For sweeps on demand.
     pub reaper: Reaper,
+    /// Wall time, for access tokens.
+    pub clock: Clock,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Every connection is a task of it.

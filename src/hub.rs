@@ -282,9 +282,14 @@ impl Hub {
         self.find(key).map_or((0, None), |room| room.online(self.shared()))
     }
 
-    /// Whether this participant has a seat.
-    pub fn is_online(&self, key: RoomKey, id: ParticipantId) -> bool {
-        self.find(key).is_some_and(|room| room.is_online(id))
+    /// When a participant was last heard of; `None` without a seat.
+    pub fn last_seen_at(&self, key: RoomKey, id: ParticipantId) -> Option<Timestamp> {
+        self.find(key)?.seen(id, self.shared())
+    }
+
+    /// Whether a participant has a seat under this removal count, so that its resume token is good.
+    pub fn holds(&self, key: RoomKey, id: ParticipantId, removals: i64) -> bool {
+        self.find(key).is_some_and(|room| room.holds(id, removals))
     }
 
     /// Who is here, ordered by id and after `after`: sequence number, occupancy, people.

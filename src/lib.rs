@@ -1,3 +1,29 @@
 //! Rollcall: a self-hosted real-time presence server.
+//!
+//! Arrows point one way: `presence` ← `hub` ← `connection` ← `http` ← `server`, and `store` ← `admission`, `flusher`,
+//! `reaper`. `presence` knows neither sockets nor SQL, `store` knows neither sockets nor rosters.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`presence`] | the rules, pure: seats, rosters, diffs, coalescing |
+//! | [`hub`] | the live rooms, shared by everybody |
+//! | [`admission`] | may this person enter? |
+//! | [`connection`] | one client from 101 to its close frame |
+//! | [`http`] | connect, the management API, problems, pages |
+//! | [`store`] | what the rest may ask of a database |
+//! | [`flusher`], [`reaper`] | what is written later, and what is deleted |
+//! | [`server`] | builds the parts; start, drain and stop |
 
+pub mod admission;
+mod backoff;
+pub mod clock;
 pub mod config;
+pub mod connection;
+pub mod flusher;
+pub mod http;
+pub mod hub;
+pub mod metrics;
+pub mod presence;
+pub mod reaper;
+pub mod server;
+pub mod store;

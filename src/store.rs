@@ -9,6 +9,7 @@
 mod clock;
 pub mod memory;
 pub mod sqlite;
+pub mod verify;
 
 use std::{fmt, time::Duration};
 
@@ -372,6 +373,30 @@ pub struct ReapCriteria {
     pub below_participants: Option<u32>,
 }
 
+impl ReapCriteria {
+    /// Why this room goes, if it does; `last_activity` and `participants` are exact. Both moments are inclusive: a room
+    /// that refuses joins as idle is one that is reaped.
+    pub(crate) fn cause(
+        &self,
+        room: &RoomRow,
+        last_activity: Timestamp,
+        participants: u64,
+        now: Timestamp,
+    ) -> Option<RoomEndCause> {
+        let is_spared = room.settings.on_idle == OnIdle::Keep
+            || self.min_age.is_some_and(|age| room.created_at + age > now)
+            || self.below_participants.is_some_and(|below| participants >= u64::from(below));
+        if is_spared {
+            None
+        } else if room.ends_at().is_some_and(|end| end <= now) {
+            Some(RoomEndCause::MaxAge)
+        } else {
+            let is_idle = room.idle_at(last_activity).is_some_and(|idle| idle <= now);
+            room.settings.idle_timeout.filter(|_| is_idle).map(RoomEndCause::Idle)
+        }
+    }
+}
+
 /// A room that is, or would be, reaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReapedRoom {
@@ -414,6 +439,19 @@ pub struct RoomPatch {
     pub max_age: Option<Option<Duration>>,
     /// The whole new metadata.
     pub metadata: Option<Map<String, Value>>,
+}
+
+impl RoomPatch {
+    /// Changes what it names.
+    pub(crate) fn apply(&self, settings: &mut RoomSettings) {
+        settings.idle_timeout = self.idle_timeout.unwrap_or(settings.idle_timeout);
+        settings.on_idle = self.on_idle.unwrap_or(settings.on_idle);
+        settings.max_participants = self.max_participants.unwrap_or(settings.max_participants);
+        settings.max_age = self.max_age.unwrap_or(settings.max_age);
+        if let Some(metadata) = &self.metadata {
+            settings.metadata.clone_from(metadata);
+        }
+    }
 }
 
 /// A made or found room.

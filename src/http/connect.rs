@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use hyper::upgrade::OnUpgrade;
@@ -45,12 +45,13 @@ struct Verdict {
 }
 
 pub(super) async fn connect(State(app): State<App>, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, mut request: Request) -> Response {
-    let wish = wish(request.headers());
-    let closes = matches!(wish, Ok(Wish::Enter(_))) && wants_close(request.uri().query());
+    let head = Head::of(&request);
+    let wish = wish(&head.headers);
+    let closes = matches!(wish, Ok(Wish::Enter(_))) && wants_close(head.query());
     let answer = match wish {
         Err(problem) => Err(problem),
-        Ok(Wish::Ask) => look(&app, peer.ip(), &request).await,
-        Ok(Wish::Enter(key)) => match enter(&app, peer.ip(), &request).await {
+        Ok(Wish::Ask) => look(&app, peer.ip(), &head).await,
+        Ok(Wish::Enter(key)) => match enter(&app, peer.ip(), &head).await {
             Ok(admitted) => Ok(upgrade(&app, admitted, &key, &mut request)),
             Err(problem) if closes => Ok(refuse_by_close(&app, &problem, &key, &mut request)),
             Err(problem) => Err(problem),
@@ -58,9 +59,26 @@ pub(super) async fn connect(State(app): State<App>, ConnectInfo(Peer(peer)): Con
     };
     let mut response = answer.unwrap_or_else(|problem| ProblemResponse(problem).into_response());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        dress(&app, request.headers(), &mut response);
+        dress(&app, &head.headers, &mut response);
     }
     response
+}
+
+/// A request without its body, which may not be shared across an await.
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Head {
+    fn of(request: &Request) -> Self {
+        Self { method: request.method().clone(), uri: request.uri().clone(), headers: request.headers().clone() }
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
 }
 
 /// CORS preflight for the verdict.
@@ -104,15 +122,15 @@ fn wants_close(query: Option<&str>) -> bool {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes()).any(|(key, value)| key == "refusal" && value == "close")
 }
 
-fn check_door(app: &App, peer: IpAddr, request: &Request) -> Result<(), Problem> {
-    guard::allowed_origin(app, request.headers())?;
+fn check_door(app: &App, peer: IpAddr, head: &Head) -> Result<(), Problem> {
+    guard::allowed_origin(app, &head.headers)?;
     match app.readiness.get() {
         super::State::Ready => {}
         super::State::Standby => return Err(crate::admission::standby()),
         super::State::Draining => return Err(crate::admission::draining()),
     }
     if let Some(limiter) = &app.handshakes
-        && let Err(until) = limiter.check_key(&client_address(app, peer, request.headers()))
+        && let Err(until) = limiter.check_key(&client_address(app, peer, &head.headers))
     {
         let wait = until.wait_time_from(governor::clock::Clock::now(limiter.clock()));
         return Err(Problem::new(ProblemCode::RateLimited, "Too many attempts. Please try again in a moment.").retry_after(wait));
@@ -132,19 +150,19 @@ fn client_address(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     hops.last().copied().unwrap_or(peer)
 }
 
-async fn look(app: &App, peer: IpAddr, request: &Request) -> Result<Response, Problem> {
-    check_door(app, peer, request)?;
-    if *request.method() != Method::GET {
+async fn look(app: &App, peer: IpAddr, head: &Head) -> Result<Response, Problem> {
+    check_door(app, peer, head)?;
+    if head.method != Method::GET {
         return Err(Problem::new(ProblemCode::MethodNotAllowed, "Ask with GET."));
     }
-    let ask = app.admission.ask(Query::parse(request.uri().query(), request.headers())?)?;
+    let ask = app.admission.ask(Query::parse(head.query(), &head.headers)?)?;
     let room = app.admission.look(&ask).await?;
     Ok(Json(Verdict { verdict: "admit", room }).into_response())
 }
 
-async fn enter(app: &App, peer: IpAddr, request: &Request) -> Result<Admitted, Problem> {
-    check_door(app, peer, request)?;
-    let ask = app.admission.ask(Query::parse(request.uri().query(), request.headers())?)?;
+async fn enter(app: &App, peer: IpAddr, head: &Head) -> Result<Admitted, Problem> {
+    check_door(app, peer, head)?;
+    let ask = app.admission.ask(Query::parse(head.query(), &head.headers)?)?;
     app.admission.decide(ask).await
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rollcall_protocol::{ConnectionId, ParticipantId, ServerMessage, Status, Timestamp};
+use rollcall_protocol::{ConnectionId, ParticipantId, ServerMessage, Status, Timestamp, UserId};
 use serde_json::{Map, Value, value::RawValue};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -39,6 +39,19 @@ impl Reservation {
     /// Notes what the store committed.
     pub fn commit(&mut self, joined: Joined) {
         self.joined = Some(Box::new(joined));
+    }
+
+    /// The seat was held: no store was asked.
+    pub fn is_resumed(&self) -> bool {
+        self.joined.is_none()
+    }
+
+    /// The user behind the seat.
+    pub fn user_id(&self) -> Option<UserId> {
+        match &self.joined {
+            Some(joined) => joined.participant.user_id.clone(),
+            None => self.room.user_id(self.id),
+        }
     }
 
     /// Sits down: from here on the others see the participant.

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rollcall_protocol::{
-    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, RoomView, ServerMessage, StateText, Status, Timestamp,
+    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, ServerMessage, StateText, Status, Timestamp, UserId,
 };
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -432,9 +432,23 @@ impl Room {
         (inner.roster.occupancy(), seen)
     }
 
-    /// Who of these is here.
-    pub(super) fn is_online(&self, id: ParticipantId) -> bool {
-        self.inner.lock().occupants.get(&id).is_some_and(|occupant| occupant.sitting.is_some())
+    /// When a participant with a seat was last heard of.
+    pub(super) fn seen(&self, id: ParticipantId, shared: &Shared) -> Option<Timestamp> {
+        let inner = self.inner.lock();
+        let sitting = inner.occupants.get(&id)?.sitting.as_ref()?;
+        Some(sitting.pulse.last_seen_at(|at| shared.stamp(at)))
+    }
+
+    /// Whether a participant has a seat under this removal count.
+    pub(super) fn holds(&self, id: ParticipantId, removals: i64) -> bool {
+        let inner = self.inner.lock();
+        let sitting = inner.occupants.get(&id).and_then(|occupant| occupant.sitting.as_ref());
+        sitting.is_some_and(|sitting| sitting.removals == removals)
+    }
+
+    /// The user behind a seat.
+    pub(super) fn user_id(&self, id: ParticipantId) -> Option<UserId> {
+        self.inner.lock().occupants.get(&id)?.sitting.as_ref()?.look.user_id.clone()
     }
 
     /// Everybody here after `after`, ordered by id, as of the sequence number given with them. What has been gathered is

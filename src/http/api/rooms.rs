@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::extract::{Answer, Body, Id, List, Page, bad, no_room, present};
 use crate::{
     admission::words,
-    http::App,
+    http::{App, api::default_settings},
     hub::Ending,
     store::{Created, RoomKey, RoomPatch, RoomRow, RoomSettings},
 };
@@ -23,8 +23,6 @@ pub(super) struct NewRoom {
     /// The application's own id; generated when absent.
     #[schema(value_type = Option<String>)]
     id: Option<RoomId>,
-    #[serde(flatten_is_not_used, skip)]
-    _private: (),
     /// Seconds without anybody after which the room is idle; null: never; absent: the server's default.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>)]
@@ -136,17 +134,6 @@ fn check_seconds(name: &str, seconds: u64) -> Answer<()> {
 fn check_metadata(metadata: &Map<String, Value>, limit: usize) -> Answer<()> {
     let size = serde_json::to_string(metadata).map_or(usize::MAX, |text| text.len());
     if size > limit { Err(bad(format!("\"metadata\" has {size} bytes, at most {limit} are allowed."))) } else { Ok(()) }
-}
-
-/// The settings of a room that says nothing about itself.
-pub(crate) fn default_settings(config: &crate::config::Config) -> RoomSettings {
-    RoomSettings {
-        idle_timeout: Some(config.room_idle_timeout),
-        on_idle: OnIdle::Delete,
-        max_participants: None,
-        max_age: config.room_max_age,
-        metadata: Map::new(),
-    }
 }
 
 fn generated_id() -> Answer<RoomId> {
@@ -307,7 +294,7 @@ pub(super) async fn mint(State(app): State<App>, Id(id): Id<RoomId>, Body(wish):
         return Err(bad("\"ttl_seconds\" must be at least 1."));
     }
     check_seconds("ttl_seconds", ttl)?;
-    let expires_at = app.config.clock_now() + Duration::from_secs(ttl);
+    let expires_at = app.clock.now() + Duration::from_secs(ttl);
     let token = app.admission.tokens().mint(&id, &wish.sub, wish.name.as_ref(), expires_at)?;
     Ok((StatusCode::CREATED, Json(json!({"token": token, "expires_at": expires_at}))).into_response())
 }
