@@ -8,7 +8,7 @@ mod socket;
 
 use std::{convert::Infallible, sync::Arc};
 
-use rollcall_protocol::{ConnectionId, ServerMessage, PROTOCOL_VERSION, SelfView};
+use rollcall_protocol::{ConnectionId, ExpiryReason, PROTOCOL_VERSION, SelfView, ServerMessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use tracing::{debug, info};
@@ -80,7 +80,12 @@ impl Client<'_> {
             resumed = welcome.resumed,
             "joined"
         );
+        let expiring = welcome.expiring;
         socket::send(socket, text(&self.greeting(welcome))).await?;
+        if let Some(expires_at) = expiring {
+            let reason = ExpiryReason::MaxAge;
+            socket::send(socket, text(&ServerMessage::RoomExpiring { expires_at, reason })).await?;
+        }
         let mut inbox = Inbox::new(&self.deps.config.limits);
         loop {
             tokio::select! {

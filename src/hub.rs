@@ -108,6 +108,8 @@ pub struct Welcome {
     pub room: RoomView,
     /// The roster, oneself included.
     pub shown: Shown,
+    /// The others have been told that the room ends then.
+    pub expiring: Option<Timestamp>,
     /// The seat was still held.
     pub resumed: bool,
 }

@@ -200,7 +200,19 @@ fn refuse_by_close(app: &App, problem: &Problem, key: &HeaderValue, request: &mu
         // A peer that does not answer the close gets no more than this.
         let _ = timeout(UPGRADE_DEADLINE, parting).await;
     });
-    switching(key, request.headers())
+    let mut response = switching(key, request.headers());
+    if let Some(offer) = first_plain_offer(request.headers()).filter(|_| problem.code == ProblemCode::UnsupportedProtocol) {
+        // Browsers drop a socket whose offers all went unanswered, and the page would never see the code.
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    }
+    response
+}
+
+/// The first offer that carries no credential.
+fn first_plain_offer(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offers = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let plain = offers.split(',').map(str::trim).find(|offer| !offer.starts_with("rollcall."))?;
+    HeaderValue::from_str(plain).ok()
 }
 
 /// Takes the TcpStream back from hyper, so that no buffer of its own stays.

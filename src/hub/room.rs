@@ -211,9 +211,10 @@ impl Room {
         }
         let listener = inner.outlet.listen(Arc::clone(line), Some(id));
         let shown = inner.shown(Some(id), shared);
+        let expiring = inner.row.ends_at().filter(|_| inner.is_warned);
         let room = inner.row.view();
         self.schedule(&mut inner, shared);
-        Ok(Seated { pulse, removals, listener, welcome: Welcome { room, shown, resumed: was_held && joined.is_none() } })
+        Ok(Seated { pulse, removals, listener, welcome: Welcome { room, shown, expiring, resumed: was_held && joined.is_none() } })
     }
 
     /// Ends one connection. Leaving cleanly gives the seat up at once unless another connection or grace holds it.
