@@ -12,12 +12,16 @@ pub(super) async fn find(
     room: RoomKey,
     id: ParticipantId,
 ) -> Result<Option<ParticipantRow>, StoreError> {
-    let row = query(concat!("SELECT ", participant_columns!(""), " FROM participants WHERE id = ?1 AND room_key = ?2"))
-        .bind(id.0.to_string())
-        .bind(room.0)
-        .fetch_optional(db)
-        .await
-        .map_err(failed)?;
+    let row = query(concat!(
+        "SELECT ",
+        participant_columns!(""),
+        " FROM participants WHERE id = ?1 AND room_key = ?2"
+    ))
+    .bind(id.0.to_string())
+    .bind(room.0)
+    .fetch_optional(db)
+    .await
+    .map_err(failed)?;
     one(row.as_ref())
 }
 
