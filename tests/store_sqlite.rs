@@ -1,7 +1,5 @@
 //! What only the SQLite store has: its file, its URL, `verify`, and other software in the same database.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use rollcall::{

@@ -9,7 +9,7 @@ use sqlx::{SqliteConnection, query};
 use super::{SqliteStore, bounded, node, rooms, rows};
 use crate::store::{FlushBatch, Flushed, ParticipantKey, Seen, StoreError};
 
-/// About 10 ms of the writer on the machine of TARGETS.md.
+/// Of the writer, 10 to 30 ms in a debug build (1,000,000 rows); not yet measured in a release build.
 const CHUNK: usize = 2_000;
 
 /// Writes a batch. Chunks committed before a failure stay: repeating them is harmless.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{ReapCriteria, ReapedRoom, RoomEndCause, RoomKey, RoomRow, StoreError};
 
-/// Rooms looked at in one transaction: a few milliseconds.
+/// Rooms looked at in one transaction: 10 to 20 ms with five participants each, in a debug build.
 const CHUNK: usize = 100;
 /// Participant rows deleted in one transaction, beyond which its other rooms wait for the next. A larger room goes whole.
 const CHUNK_PARTICIPANTS: u64 = 2_000;
