@@ -24,9 +24,9 @@ use self::tables::{Node, Tables, page};
 use crate::{
     clock::Clock,
     store::{
-        Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch, NewInvite,
-        ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom, Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow,
-        RoomSettings, Store, StoreClock, StoreError,
+        Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
+        NewInvite, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom, Restored,
+        RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock, StoreError,
     },
 };
 
@@ -53,7 +53,9 @@ impl Shared {
         if self.is_available.load(Ordering::Relaxed) {
             Ok(())
         } else {
-            Err(StoreError::Unavailable("the memory store was told to be unavailable".into()))
+            Err(StoreError::Unavailable(
+                "the memory store was told to be unavailable".into(),
+            ))
         }
     }
 }
@@ -84,12 +86,18 @@ impl MemoryStore {
 
     /// Makes every call of every handle fail as unavailable, or work again. Nothing is lost.
     pub fn set_available(&self, is_available: bool) {
-        self.shared.is_available.store(is_available, Ordering::Relaxed);
+        self.shared
+            .is_available
+            .store(is_available, Ordering::Relaxed);
     }
 
     fn handle(shared: Arc<Shared>) -> Self {
         let clock = StoreClock::new(shared.source.now());
-        Self { shared, clock, node: Mutex::new(None) }
+        Self {
+            shared,
+            clock,
+            node: Mutex::new(None),
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -108,12 +116,20 @@ impl MemoryStore {
         self.shared.check()?;
         let turn = Arc::clone(&self.shared.turn).lock_owned().await;
         self.shared.check()?;
-        Ok(Turn { shared: Arc::clone(&self.shared), now: self.now(), _turn: turn })
+        Ok(Turn {
+            shared: Arc::clone(&self.shared),
+            now: self.now(),
+            _turn: turn,
+        })
     }
 
     fn release(&self) -> Option<i64> {
         let node = self.node.lock().take()?;
-        self.shared.tables.lock().serving.take_if(|serving| *serving == node)
+        self.shared
+            .tables
+            .lock()
+            .serving
+            .take_if(|serving| *serving == node)
     }
 }
 
@@ -151,7 +167,10 @@ impl Store for MemoryStore {
     async fn stop(&self) -> Result<(), StoreError> {
         let turn = self.turn().await?;
         if let Some(node) = self.release() {
-            turn.tables().nodes.entry(node).and_modify(|node| node.stopped_at = Some(turn.now));
+            turn.tables()
+                .nodes
+                .entry(node)
+                .and_modify(|node| node.stopped_at = Some(turn.now));
         }
         Ok(())
     }
@@ -192,7 +211,10 @@ impl Store for MemoryStore {
         let flushed = tables.flush(batch);
         let own = *self.node.lock();
         if let Some(node) = own {
-            tables.nodes.entry(node).and_modify(|node: &mut Node| node.flushed_at = Some(turn.now));
+            tables
+                .nodes
+                .entry(node)
+                .and_modify(|node: &mut Node| node.flushed_at = Some(turn.now));
         }
         Ok(flushed)
     }
@@ -206,10 +228,16 @@ impl Store for MemoryStore {
         let tables = self.read()?;
         let now = self.now();
         let coarse = |room: &&RoomRow| {
-            criteria.cause(room, room.last_active_at, tables.size(room.key), now).is_some()
+            criteria
+                .cause(room, room.last_active_at, tables.size(room.key), now)
+                .is_some()
         };
         let later = tables.rooms.values().filter(|room| room.key > after);
-        Ok(later.filter(coarse).take(limit as usize).map(|room| tables.reaped(room)).collect())
+        Ok(later
+            .filter(coarse)
+            .take(limit as usize)
+            .map(|room| tables.reaped(room))
+            .collect())
     }
 
     async fn reap(
@@ -226,14 +254,27 @@ impl Store for MemoryStore {
     async fn purge_invites(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
-        let is_due = |invite: &InviteRow| invite.room_end.is_some_and(|end| end.ended_at + keep < turn.now);
-        let due: Vec<_> = tables.invites.values().filter(|invite| is_due(&invite.row)).map(|invite| invite.row.key).collect();
+        let is_due = |invite: &InviteRow| {
+            invite
+                .room_end
+                .is_some_and(|end| end.ended_at + keep < turn.now)
+        };
+        let due: Vec<_> = tables
+            .invites
+            .values()
+            .filter(|invite| is_due(&invite.row))
+            .map(|invite| invite.row.key)
+            .collect();
         let due = &due[..due.len().min(limit as usize)];
         tables.invites.retain(|key, _| !due.contains(key));
         Ok(due.len() as u64)
     }
 
-    async fn create_room(&self, id: &RoomId, settings: &RoomSettings) -> Result<Created, StoreError> {
+    async fn create_room(
+        &self,
+        id: &RoomId,
+        settings: &RoomSettings,
+    ) -> Result<Created, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
         Ok(match tables.room(id) {
@@ -252,15 +293,25 @@ impl Store for MemoryStore {
 
     async fn last_activity(&self, key: RoomKey) -> Result<Option<Timestamp>, StoreError> {
         let tables = self.read()?;
-        Ok(tables.rooms.get(&key).map(|room| tables.last_activity(room)))
+        Ok(tables
+            .rooms
+            .get(&key)
+            .map(|room| tables.last_activity(room)))
     }
 
     async fn rooms(&self, after: RoomKey, limit: u32) -> Result<Vec<RoomRow>, StoreError> {
         let tables = self.read()?;
-        Ok(page(tables.rooms.values().filter(|room| room.key > after), limit))
+        Ok(page(
+            tables.rooms.values().filter(|room| room.key > after),
+            limit,
+        ))
     }
 
-    async fn patch_room(&self, id: &RoomId, patch: &RoomPatch) -> Result<Option<RoomRow>, StoreError> {
+    async fn patch_room(
+        &self,
+        id: &RoomId,
+        patch: &RoomPatch,
+    ) -> Result<Option<RoomRow>, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
         Ok(tables.room_mut(id).map(|room| {
@@ -295,10 +346,17 @@ impl Store for MemoryStore {
         limit: u32,
     ) -> Result<Vec<ParticipantRow>, StoreError> {
         let tables = self.read()?;
-        Ok(page(tables.members(room).filter(|row| row.key > after), limit))
+        Ok(page(
+            tables.members(room).filter(|row| row.key > after),
+            limit,
+        ))
     }
 
-    async fn participant(&self, room: RoomKey, id: ParticipantId) -> Result<Option<ParticipantRow>, StoreError> {
+    async fn participant(
+        &self,
+        room: RoomKey,
+        id: ParticipantId,
+    ) -> Result<Option<ParticipantRow>, StoreError> {
         Ok(self.read()?.members(room).find(|row| row.id == id).cloned())
     }
 
@@ -311,7 +369,9 @@ impl Store for MemoryStore {
     ) -> Result<Option<ParticipantRow>, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
-        let Some(row) = tables.member_mut(room, id) else { return Ok(None) };
+        let Some(row) = tables.member_mut(room, id) else {
+            return Ok(None);
+        };
         row.is_active = false;
         row.left_at = Some(turn.now.max(row.last_seen_at));
         row.removals += 1;
@@ -337,26 +397,45 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn create_invite(&self, room: &RoomId, invite: &NewInvite) -> Result<Option<InviteRow>, StoreError> {
+    async fn create_invite(
+        &self,
+        room: &RoomId,
+        invite: &NewInvite,
+    ) -> Result<Option<InviteRow>, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
-        let Some(room) = tables.room(room).cloned() else { return Ok(None) };
+        let Some(room) = tables.room(room).cloned() else {
+            return Ok(None);
+        };
         tables.insert_invite(turn.now, &room, invite).map(Some)
     }
 
-    async fn invites(&self, room: RoomKey, after: InviteKey, limit: u32) -> Result<Vec<InviteRow>, StoreError> {
+    async fn invites(
+        &self,
+        room: RoomKey,
+        after: InviteKey,
+        limit: u32,
+    ) -> Result<Vec<InviteRow>, StoreError> {
         let tables = self.read()?;
-        let of_room = tables.invites.values().map(|invite| &invite.row).filter(|row| row.room_key == Some(room));
+        let of_room = tables
+            .invites
+            .values()
+            .map(|invite| &invite.row)
+            .filter(|row| row.room_key == Some(room));
         Ok(page(of_room.filter(|row| row.key > after), limit))
     }
 
     async fn revoke_invite(&self, id: InviteId) -> Result<Option<InviteRow>, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
-        Ok(tables.invites.values_mut().find(|invite| invite.row.id == id).map(|invite| {
-            invite.row.revoked_at.get_or_insert(turn.now);
-            invite.row.clone()
-        }))
+        Ok(tables
+            .invites
+            .values_mut()
+            .find(|invite| invite.row.id == id)
+            .map(|invite| {
+                invite.row.revoked_at.get_or_insert(turn.now);
+                invite.row.clone()
+            }))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

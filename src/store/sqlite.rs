@@ -17,11 +17,7 @@ mod rooms;
 mod rows;
 mod trial;
 
-use std::{
-    fs::File,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -32,9 +28,10 @@ use self::rows::{failed, unavailable};
 use crate::{
     clock::Clock,
     store::{
-        Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch, NewInvite,
-        ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom, Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow,
-        RoomSettings, Store, StoreClock, StoreError, verify::Check,
+        Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
+        NewInvite, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom, Restored,
+        RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock, StoreError,
+        verify::Check,
     },
 };
 
@@ -74,7 +71,14 @@ impl SqliteStore {
         let lock_path = open::lock_path(&options);
         let (writer, readers) = bounded(open::pools(options)).await?;
         let store_clock = StoreClock::new(clock.now());
-        Ok(Self { writer, readers, lock_path, node: Mutex::new(None), source: clock, clock: store_clock })
+        Ok(Self {
+            writer,
+            readers,
+            lock_path,
+            node: Mutex::new(None),
+            source: clock,
+            clock: store_clock,
+        })
     }
 
     /// Makes the database when it is missing, and brings its schema up to this version.
@@ -113,9 +117,16 @@ impl SqliteStore {
 
     /// Takes the writer; what is read through it stays true until the commit.
     async fn begin(&self) -> Result<Write, StoreError> {
-        let tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let tx = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
         // Only now: a verdict must not be older than what another writer did while this one waited.
-        Ok(Write { tx, now: self.now() })
+        Ok(Write {
+            tx,
+            now: self.now(),
+        })
     }
 }
 
@@ -203,7 +214,9 @@ impl Store for SqliteStore {
     }
 
     async fn begin_joins(&self, identities: &[Identity]) -> Result<Box<dyn JoinBatch>, StoreError> {
-        let batch = bounded(async { admission::Batch::begin(self.begin().await?, identities).await }).await?;
+        let batch =
+            bounded(async { admission::Batch::begin(self.begin().await?, identities).await })
+                .await?;
         Ok(Box::new(batch))
     }
 
@@ -261,7 +274,11 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn create_room(&self, id: &RoomId, settings: &RoomSettings) -> Result<Created, StoreError> {
+    async fn create_room(
+        &self,
+        id: &RoomId,
+        settings: &RoomSettings,
+    ) -> Result<Created, StoreError> {
         bounded(async {
             let mut write = self.begin().await?;
             let now = write.now;
@@ -288,7 +305,11 @@ impl Store for SqliteStore {
         bounded(async { rooms::list(&mut *self.reader().await?, after, limit).await }).await
     }
 
-    async fn patch_room(&self, id: &RoomId, patch: &RoomPatch) -> Result<Option<RoomRow>, StoreError> {
+    async fn patch_room(
+        &self,
+        id: &RoomId,
+        patch: &RoomPatch,
+    ) -> Result<Option<RoomRow>, StoreError> {
         bounded(async {
             let mut write = self.begin().await?;
             let room = rooms::patch(write.db(), id, patch).await?;
@@ -302,7 +323,9 @@ impl Store for SqliteStore {
         bounded(async {
             let mut write = self.begin().await?;
             let now = write.now;
-            let Some(room) = rooms::find(write.db(), id).await? else { return Ok(None) };
+            let Some(room) = rooms::find(write.db(), id).await? else {
+                return Ok(None);
+            };
             let room = rooms::touch(write.db(), now, room.key).await?;
             write.commit().await?;
             Ok(room)
@@ -314,7 +337,9 @@ impl Store for SqliteStore {
         bounded(async {
             let mut write = self.begin().await?;
             let now = write.now;
-            let Some(room) = rooms::find(write.db(), id).await? else { return Ok(None) };
+            let Some(room) = rooms::find(write.db(), id).await? else {
+                return Ok(None);
+            };
             rooms::end(write.db(), now, &[(room.key, RoomEndCause::Closed)]).await?;
             write.commit().await?;
             Ok(Some(room))
@@ -328,10 +353,15 @@ impl Store for SqliteStore {
         after: ParticipantKey,
         limit: u32,
     ) -> Result<Vec<ParticipantRow>, StoreError> {
-        bounded(async { participants::list(&mut *self.reader().await?, room, after, limit).await }).await
+        bounded(async { participants::list(&mut *self.reader().await?, room, after, limit).await })
+            .await
     }
 
-    async fn participant(&self, room: RoomKey, id: ParticipantId) -> Result<Option<ParticipantRow>, StoreError> {
+    async fn participant(
+        &self,
+        room: RoomKey,
+        id: ParticipantId,
+    ) -> Result<Option<ParticipantRow>, StoreError> {
         bounded(async { participants::find(&mut *self.reader().await?, room, id).await }).await
     }
 
@@ -345,7 +375,9 @@ impl Store for SqliteStore {
         bounded(async {
             let mut write = self.begin().await?;
             let now = write.now;
-            let Some(found) = participants::find(write.db(), room, id).await? else { return Ok(None) };
+            let Some(found) = participants::find(write.db(), room, id).await? else {
+                return Ok(None);
+            };
             let removed = participants::remove(write.db(), now, found.key, bar).await?;
             if let (true, Some(invite)) = (revoke_invite, found.invite_key) {
                 invites::revoke_by_key(write.db(), now, invite).await?;
@@ -370,11 +402,17 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn create_invite(&self, room: &RoomId, invite: &NewInvite) -> Result<Option<InviteRow>, StoreError> {
+    async fn create_invite(
+        &self,
+        room: &RoomId,
+        invite: &NewInvite,
+    ) -> Result<Option<InviteRow>, StoreError> {
         bounded(async {
             let mut write = self.begin().await?;
             let now = write.now;
-            let Some(room) = rooms::find(write.db(), room).await? else { return Ok(None) };
+            let Some(room) = rooms::find(write.db(), room).await? else {
+                return Ok(None);
+            };
             let invite = invites::create(write.db(), now, &room, invite).await?;
             write.commit().await?;
             Ok(Some(invite))
@@ -382,7 +420,12 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn invites(&self, room: RoomKey, after: InviteKey, limit: u32) -> Result<Vec<InviteRow>, StoreError> {
+    async fn invites(
+        &self,
+        room: RoomKey,
+        after: InviteKey,
+        limit: u32,
+    ) -> Result<Vec<InviteRow>, StoreError> {
         bounded(async { invites::list(&mut *self.reader().await?, room, after, limit).await }).await
     }
 
@@ -407,7 +450,10 @@ async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
     within(CALL_LIMIT, work).await
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     match tokio::time::timeout(limit, work).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(unavailable(elapsed)),

@@ -10,8 +10,8 @@ use super::{
     tables::{Participant, Tables},
 };
 use crate::store::{
-    Facts, Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, ParticipantKey,
-    ParticipantRow, RoomKey, RoomRow, StoreError,
+    Facts, Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined,
+    ParticipantKey, ParticipantRow, RoomKey, RoomRow, StoreError,
 };
 
 pub(super) struct Batch {
@@ -22,7 +22,10 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn begin(turn: Turn, identities: &[Identity]) -> Self {
         let tables = turn.tables();
-        let facts = identities.iter().map(|identity| tables.facts(turn.now, identity)).collect();
+        let facts = identities
+            .iter()
+            .map(|identity| tables.facts(turn.now, identity))
+            .collect();
         drop(tables);
         Self { turn, facts }
     }
@@ -42,7 +45,10 @@ impl JoinBatch for Batch {
         self.turn.shared.check()?;
         let mut tables = self.turn.tables();
         check(&tables, &writes)?;
-        Ok(writes.iter().filter_map(|write| join(&mut tables, self.turn.now, write)).collect())
+        Ok(writes
+            .iter()
+            .filter_map(|write| join(&mut tables, self.turn.now, write))
+            .collect())
     }
 }
 
@@ -52,7 +58,10 @@ fn check(tables: &Tables, writes: &[JoinWrite]) -> Result<(), StoreError> {
     for (at, write) in writes.iter().enumerate() {
         let room = match &write.room {
             JoinRoom::Existing(key) => {
-                demand(tables.rooms.contains_key(key), "the room of a join is not there")?;
+                demand(
+                    tables.rooms.contains_key(key),
+                    "the room of a join is not there",
+                )?;
                 Some(*key)
             }
             JoinRoom::Create { id, .. } => {
@@ -64,20 +73,35 @@ fn check(tables: &Tables, writes: &[JoinWrite]) -> Result<(), StoreError> {
         };
         match &write.participant {
             JoinParticipant::Returning { key, .. } => {
-                let is_there = tables.participants.get(key).is_some_and(|one| Some(one.row.room_key) == room);
+                let is_there = tables
+                    .participants
+                    .get(key)
+                    .is_some_and(|one| Some(one.row.room_key) == room);
                 demand(is_there, "the participant of a join is not there")?;
             }
             new => {
-                let clashes_with = |other: &JoinWrite| other.room == write.room && is_same(&other.participant, new);
+                let clashes_with = |other: &JoinWrite| {
+                    other.room == write.room && is_same(&other.participant, new)
+                };
                 let is_known = room.is_some_and(|room| is_member(tables, room, new));
-                demand(!is_known && !writes[..at].iter().any(clashes_with), "the participant of a join is there already")?;
-                if let JoinParticipant::New { invite: Some((key, _)), .. } = new {
+                demand(
+                    !is_known && !writes[..at].iter().any(clashes_with),
+                    "the participant of a join is there already",
+                )?;
+                if let JoinParticipant::New {
+                    invite: Some((key, _)),
+                    ..
+                } = new
+                {
                     let Some(invite) = tables.invites.get(key) else {
                         return demand(false, "an invite that was found is not there");
                     };
                     let uses = uses.entry(*key).or_insert(invite.row.uses);
                     *uses += 1;
-                    demand(invite.row.max_uses.is_none_or(|max| *uses <= max), "an invite is used up")?;
+                    demand(
+                        invite.row.max_uses.is_none_or(|max| *uses <= max),
+                        "an invite is used up",
+                    )?;
                 }
             }
         }
@@ -88,21 +112,44 @@ fn check(tables: &Tables, writes: &[JoinWrite]) -> Result<(), StoreError> {
 /// Whether two newcomers of one room would be one.
 fn is_same(one: &JoinParticipant, other: &JoinParticipant) -> bool {
     let (
-        JoinParticipant::New { id: id_one, user_id: user_one, invite: invite_one, .. },
-        JoinParticipant::New { id: id_other, user_id: user_other, invite: invite_other, .. },
+        JoinParticipant::New {
+            id: id_one,
+            user_id: user_one,
+            invite: invite_one,
+            ..
+        },
+        JoinParticipant::New {
+            id: id_other,
+            user_id: user_other,
+            invite: invite_other,
+            ..
+        },
     ) = (one, other)
     else {
         return false;
     };
     let has_client = invite_one.is_some_and(|(_, client)| client.is_some());
-    id_one == id_other || (user_one.is_some() && user_one == user_other) || (has_client && invite_one == invite_other)
+    id_one == id_other
+        || (user_one.is_some() && user_one == user_other)
+        || (has_client && invite_one == invite_other)
 }
 
 /// Whether a newcomer is in the room already.
 fn is_member(tables: &Tables, room: RoomKey, new: &JoinParticipant) -> bool {
-    let JoinParticipant::New { id, user_id, invite, .. } = new else { return false };
+    let JoinParticipant::New {
+        id,
+        user_id,
+        invite,
+        ..
+    } = new
+    else {
+        return false;
+    };
     tables.members(room).any(|row| {
-        let client = tables.participants.get(&row.key).and_then(|one| one.client_hash);
+        let client = tables
+            .participants
+            .get(&row.key)
+            .and_then(|one| one.client_hash);
         let by_invite = client.is_some() && row.invite_key.map(|key| (key, client)) == *invite;
         row.id == *id || (user_id.is_some() && row.user_id == *user_id) || by_invite
     })
@@ -134,8 +181,22 @@ fn join(tables: &mut Tables, now: Timestamp, write: &JoinWrite) -> Option<Joined
     Some(Joined { room, participant })
 }
 
-fn enter(tables: &mut Tables, now: Timestamp, room: &RoomRow, new: &JoinParticipant) -> Option<ParticipantRow> {
-    let JoinParticipant::New { id, user_id, name, access_method, invite } = new else { return None };
+fn enter(
+    tables: &mut Tables,
+    now: Timestamp,
+    room: &RoomRow,
+    new: &JoinParticipant,
+) -> Option<ParticipantRow> {
+    let JoinParticipant::New {
+        id,
+        user_id,
+        name,
+        access_method,
+        invite,
+    } = new
+    else {
+        return None;
+    };
     let row = ParticipantRow {
         key: ParticipantKey(tables.next_key()),
         room_key: room.key,
@@ -156,10 +217,18 @@ fn enter(tables: &mut Tables, now: Timestamp, room: &RoomRow, new: &JoinParticip
         tables.invites.get_mut(key)?.row.uses += 1;
     }
     let client_hash = invite.and_then(|(_, client)| client);
-    tables.insert_participant(Participant { row: row.clone(), client_hash, state: None });
+    tables.insert_participant(Participant {
+        row: row.clone(),
+        client_hash,
+        state: None,
+    });
     Some(row)
 }
 
 fn demand(holds: bool, otherwise: &'static str) -> Result<(), StoreError> {
-    if holds { Ok(()) } else { Err(StoreError::Broken(otherwise.into())) }
+    if holds {
+        Ok(())
+    } else {
+        Err(StoreError::Broken(otherwise.into()))
+    }
 }

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use rollcall_protocol::{ParticipantId, RoomId, Timestamp};
 
 use crate::store::{
-    Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, NewInvite, ParticipantKey, ParticipantRow,
-    ReapCriteria, ReapedRoom, Restored, RoomEnd, RoomEndCause, RoomKey, RoomRow, RoomSettings, SavedSeat, Seen,
-    StoreError,
+    Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, NewInvite, ParticipantKey,
+    ParticipantRow, ReapCriteria, ReapedRoom, Restored, RoomEnd, RoomEndCause, RoomKey, RoomRow,
+    RoomSettings, SavedSeat, Seen, StoreError,
 };
 
 /// A whole database.
@@ -63,13 +63,22 @@ impl Tables {
 
     /// A room's participants by key.
     pub(super) fn members(&self, room: RoomKey) -> impl Iterator<Item = &ParticipantRow> {
-        let keys = self.of_room.range((room, ParticipantKey(i64::MIN))..=(room, ParticipantKey(i64::MAX)));
-        keys.filter_map(|((_, key), ())| self.participants.get(key)).map(|participant| &participant.row)
+        let keys = self
+            .of_room
+            .range((room, ParticipantKey(i64::MIN))..=(room, ParticipantKey(i64::MAX)));
+        keys.filter_map(|((_, key), ())| self.participants.get(key))
+            .map(|participant| &participant.row)
     }
 
-    pub(super) fn member_mut(&mut self, room: RoomKey, id: ParticipantId) -> Option<&mut ParticipantRow> {
+    pub(super) fn member_mut(
+        &mut self,
+        room: RoomKey,
+        id: ParticipantId,
+    ) -> Option<&mut ParticipantRow> {
         let key = self.members(room).find(|row| row.id == id)?.key;
-        self.participants.get_mut(&key).map(|participant| &mut participant.row)
+        self.participants
+            .get_mut(&key)
+            .map(|participant| &mut participant.row)
     }
 
     pub(super) fn size(&self, room: RoomKey) -> u64 {
@@ -77,12 +86,25 @@ impl Tables {
     }
 
     pub(super) fn last_activity(&self, room: &RoomRow) -> Timestamp {
-        self.members(room.key).map(|row| row.last_seen_at).fold(room.last_active_at, Timestamp::max)
+        self.members(room.key)
+            .map(|row| row.last_seen_at)
+            .fold(room.last_active_at, Timestamp::max)
     }
 
-    pub(super) fn insert_room(&mut self, now: Timestamp, id: &RoomId, settings: &RoomSettings) -> RoomRow {
+    pub(super) fn insert_room(
+        &mut self,
+        now: Timestamp,
+        id: &RoomId,
+        settings: &RoomSettings,
+    ) -> RoomRow {
         let key = RoomKey(self.next_key());
-        let room = RoomRow { key, id: id.clone(), created_at: now, last_active_at: now, settings: settings.clone() };
+        let room = RoomRow {
+            key,
+            id: id.clone(),
+            created_at: now,
+            last_active_at: now,
+            settings: settings.clone(),
+        };
         self.rooms.insert(key, room.clone());
         self.room_ids.insert(id.clone(), key);
         room
@@ -100,9 +122,12 @@ impl Tables {
         room: &RoomRow,
         invite: &NewInvite,
     ) -> Result<InviteRow, StoreError> {
-        let is_taken = |old: &Invite| old.row.id == invite.id || old.token_hash == invite.token_hash;
+        let is_taken =
+            |old: &Invite| old.row.id == invite.id || old.token_hash == invite.token_hash;
         if self.invites.values().any(is_taken) {
-            return Err(StoreError::Broken("an invite's id or token is taken".into()));
+            return Err(StoreError::Broken(
+                "an invite's id or token is taken".into(),
+            ));
         }
         let row = InviteRow {
             key: InviteKey(self.next_key()),
@@ -116,47 +141,84 @@ impl Tables {
             revoked_at: None,
             room_end: None,
         };
-        self.invites.insert(row.key, Invite { row: row.clone(), token_hash: invite.token_hash });
+        self.invites.insert(
+            row.key,
+            Invite {
+                row: row.clone(),
+                token_hash: invite.token_hash,
+            },
+        );
         Ok(row)
     }
 
     pub(super) fn facts(&self, now: Timestamp, identity: &Identity) -> Facts {
         let mut facts = Facts::default();
         match identity {
-            Identity::Invite { token_hash, client_hash } => {
-                let Some(invite) = self.invites.values().find(|invite| invite.token_hash == *token_hash) else {
+            Identity::Invite {
+                token_hash,
+                client_hash,
+            } => {
+                let Some(invite) = self
+                    .invites
+                    .values()
+                    .find(|invite| invite.token_hash == *token_hash)
+                else {
                     return facts;
                 };
-                facts.room = invite.row.room_key.and_then(|key| self.rooms.get(&key)).cloned();
+                facts.room = invite
+                    .row
+                    .room_key
+                    .and_then(|key| self.rooms.get(&key))
+                    .cloned();
                 let is_same = |row: &&ParticipantRow| {
                     row.invite_key == Some(invite.row.key)
                         && client_hash.is_some()
-                        && self.participants.get(&row.key).is_some_and(|one| one.client_hash == *client_hash)
+                        && self
+                            .participants
+                            .get(&row.key)
+                            .is_some_and(|one| one.client_hash == *client_hash)
                 };
-                facts.participant =
-                    facts.room.as_ref().and_then(|room| self.members(room.key).find(is_same)).cloned();
+                facts.participant = facts
+                    .room
+                    .as_ref()
+                    .and_then(|room| self.members(room.key).find(is_same))
+                    .cloned();
                 facts.invite = Some(invite.row.clone());
             }
             Identity::User { room_id, user_id } => {
                 facts.room = self.room(room_id).cloned();
                 let mut members = facts.room.iter().flat_map(|room| self.members(room.key));
-                facts.participant = members.find(|row| row.user_id.as_ref() == Some(user_id)).cloned();
+                facts.participant = members
+                    .find(|row| row.user_id.as_ref() == Some(user_id))
+                    .cloned();
             }
-            Identity::Resume { room_key, participant_id } => {
+            Identity::Resume {
+                room_key,
+                participant_id,
+            } => {
                 facts.room = self.rooms.get(room_key).cloned();
-                facts.participant = self.members(*room_key).find(|row| row.id == *participant_id).cloned();
+                facts.participant = self
+                    .members(*room_key)
+                    .find(|row| row.id == *participant_id)
+                    .cloned();
             }
         }
-        facts.last_activity = facts.room.as_ref().map(|room| match room.idle_at(room.last_active_at) {
-            Some(idle) if idle <= now => self.last_activity(room),
-            _ => room.last_active_at,
-        });
+        facts.last_activity =
+            facts
+                .room
+                .as_ref()
+                .map(|room| match room.idle_at(room.last_active_at) {
+                    Some(idle) if idle <= now => self.last_activity(room),
+                    _ => room.last_active_at,
+                });
         facts
     }
 
     pub(super) fn flush(&mut self, batch: &FlushBatch) -> Flushed {
         for (key, at) in &batch.rooms {
-            self.rooms.entry(*key).and_modify(|room| room.last_active_at = room.last_active_at.max(*at));
+            self.rooms
+                .entry(*key)
+                .and_modify(|room| room.last_active_at = room.last_active_at.max(*at));
         }
         let mut missing = Vec::new();
         for seen in &batch.participants {
@@ -185,7 +247,9 @@ impl Tables {
     ) -> Vec<ReapedRoom> {
         let mut reaped = Vec::new();
         for key in keys {
-            let Some(room) = self.rooms.get(key) else { continue };
+            let Some(room) = self.rooms.get(key) else {
+                continue;
+            };
             let last_activity = self.last_activity(room);
             match criteria.cause(room, last_activity, self.size(*key), now) {
                 Some(cause) => {
@@ -196,7 +260,9 @@ impl Tables {
                 }
                 None if dry_run => {}
                 None => {
-                    self.rooms.entry(*key).and_modify(|room| room.last_active_at = last_activity);
+                    self.rooms
+                        .entry(*key)
+                        .and_modify(|room| room.last_active_at = last_activity);
                 }
             }
         }
@@ -204,17 +270,31 @@ impl Tables {
     }
 
     pub(super) fn reaped(&self, room: &RoomRow) -> ReapedRoom {
-        ReapedRoom { key: room.key, id: room.id.clone(), participants: self.size(room.key) }
+        ReapedRoom {
+            key: room.key,
+            id: room.id.clone(),
+            participants: self.size(room.key),
+        }
     }
 
     pub(super) fn end_room(&mut self, now: Timestamp, key: RoomKey, cause: RoomEndCause) {
-        let Some(room) = self.rooms.remove(&key) else { return };
+        let Some(room) = self.rooms.remove(&key) else {
+            return;
+        };
         self.room_ids.remove(&room.id);
-        self.participants.retain(|_, participant| participant.row.room_key != key);
+        self.participants
+            .retain(|_, participant| participant.row.room_key != key);
         self.of_room.retain(|(room, _), ()| *room != key);
-        for invite in self.invites.values_mut().filter(|invite| invite.row.room_key == Some(key)) {
+        for invite in self
+            .invites
+            .values_mut()
+            .filter(|invite| invite.row.room_key == Some(key))
+        {
             invite.row.room_key = None;
-            invite.row.room_end = Some(RoomEnd { ended_at: now, cause });
+            invite.row.room_end = Some(RoomEnd {
+                ended_at: now,
+                cause,
+            });
         }
     }
 
@@ -222,7 +302,8 @@ impl Tables {
     pub(super) fn take_over(&mut self, now: Timestamp, heartbeat_timeout: Duration) -> Restored {
         let flushed = self.nodes.values().rev().find_map(|node| node.flushed_at);
         let flushed = flushed.or_else(|| self.nodes.values().next().map(|node| node.started_at));
-        let is_lately = |seen: Timestamp| flushed.is_some_and(|flushed| seen + heartbeat_timeout > flushed);
+        let is_lately =
+            |seen: Timestamp| flushed.is_some_and(|flushed| seen + heartbeat_timeout > flushed);
         for participant in self.participants.values_mut() {
             let row = &mut participant.row;
             if row.is_active && !is_lately(row.last_seen_at) {
@@ -237,12 +318,29 @@ impl Tables {
             node.stopped_at.get_or_insert(now);
         }
         let id = self.next_key();
-        self.nodes.insert(id, Node { started_at: now, flushed_at: None, stopped_at: None });
+        self.nodes.insert(
+            id,
+            Node {
+                started_at: now,
+                flushed_at: None,
+                stopped_at: None,
+            },
+        );
         self.serving = Some(id);
-        let active = || self.participants.values().filter(|participant| participant.row.is_active);
+        let active = || {
+            self.participants
+                .values()
+                .filter(|participant| participant.row.is_active)
+        };
         let has_seat = |room: &&RoomRow| self.members(room.key).any(|row| row.is_active);
-        let seat = |one: &Participant| SavedSeat { participant: one.row.clone(), state: one.state.clone() };
-        Restored { rooms: self.rooms.values().filter(has_seat).cloned().collect(), seats: active().map(seat).collect() }
+        let seat = |one: &Participant| SavedSeat {
+            participant: one.row.clone(),
+            state: one.state.clone(),
+        };
+        Restored {
+            rooms: self.rooms.values().filter(has_seat).cloned().collect(),
+            seats: active().map(seat).collect(),
+        }
     }
 }
 

@@ -9,10 +9,14 @@ use sqlx::{SqliteConnection, query, sqlite::SqliteRow};
 
 use super::{
     Write, bounded, invites, participants, rooms,
-    rows::{self, INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, failed, invite_columns, participant_columns, room_columns},
+    rows::{
+        self, INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, failed, invite_columns,
+        participant_columns, room_columns,
+    },
 };
 use crate::store::{
-    Facts, Identity, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey, RoomRow, StoreError,
+    Facts, Identity, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey, RoomRow,
+    StoreError,
 };
 
 /// An open admission transaction. Dropping it rolls back and frees the writer.
@@ -23,7 +27,10 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Reads the facts under the lock.
-    pub(super) async fn begin(mut write: Write, identities: &[Identity]) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        mut write: Write,
+        identities: &[Identity],
+    ) -> Result<Self, StoreError> {
         let mut facts = Vec::with_capacity(identities.len());
         for identity in identities {
             let now = write.now;
@@ -61,8 +68,14 @@ impl JoinBatch for Batch {
 }
 
 /// The facts of one identity.
-pub(super) async fn find(db: &mut SqliteConnection, now: Timestamp, identity: &Identity) -> Result<Facts, StoreError> {
-    let Some(row) = fetch(db, identity).await? else { return Ok(Facts::default()) };
+pub(super) async fn find(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    identity: &Identity,
+) -> Result<Facts, StoreError> {
+    let Some(row) = fetch(db, identity).await? else {
+        return Ok(Facts::default());
+    };
     let is_invite = matches!(identity, Identity::Invite { .. });
     let mut facts = Facts::default();
     let mut at = 0;
@@ -80,14 +93,19 @@ pub(super) async fn find(db: &mut SqliteConnection, now: Timestamp, identity: &I
     }
     debug_assert_eq!(row_width(&row), at + PARTICIPANT_WIDTH);
     facts.last_activity = Some(match room.idle_at(room.last_active_at) {
-        Some(idle) if idle <= now => rooms::last_activity(db, room.key).await?.unwrap_or(room.last_active_at),
+        Some(idle) if idle <= now => rooms::last_activity(db, room.key)
+            .await?
+            .unwrap_or(room.last_active_at),
         _ => room.last_active_at,
     });
     facts.room = Some(room);
     Ok(facts)
 }
 
-async fn fetch(db: &mut SqliteConnection, identity: &Identity) -> Result<Option<SqliteRow>, StoreError> {
+async fn fetch(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+) -> Result<Option<SqliteRow>, StoreError> {
     let row = match identity {
         Identity::Invite { token_hash, client_hash } => {
             query(concat!(
@@ -146,7 +164,9 @@ async fn join(
     let room = match &write.room {
         JoinRoom::Existing(key) => match touched.get(key) {
             Some(room) => room.clone(),
-            None => rooms::touch(db, now, *key).await?.ok_or_else(|| broken("the room of a join is not there"))?,
+            None => rooms::touch(db, now, *key)
+                .await?
+                .ok_or_else(|| broken("the room of a join is not there"))?,
         },
         JoinRoom::Create { id, settings } => rooms::insert(db, now, id, settings)
             .await?
@@ -156,7 +176,11 @@ async fn join(
     let participant = participants::join(db, now, room.key, &write.participant)
         .await?
         .ok_or_else(|| broken("the participant of a join is not there"))?;
-    if let JoinParticipant::New { invite: Some((key, _)), .. } = &write.participant {
+    if let JoinParticipant::New {
+        invite: Some((key, _)),
+        ..
+    } = &write.participant
+    {
         invites::count_use(db, *key).await?;
     }
     Ok(Joined { room, participant })

@@ -25,7 +25,11 @@ pub(super) async fn create(
     .bind(room.key.0)
     .bind(room.id.as_str())
     .bind(now.to_string())
-    .bind(invite.expires_in.map(|lifetime| (now + lifetime).to_string()))
+    .bind(
+        invite
+            .expires_in
+            .map(|lifetime| (now + lifetime).to_string()),
+    )
     .bind(invite.max_uses)
     .fetch_one(db)
     .await
@@ -56,8 +60,16 @@ pub(super) async fn list(
 
 /// Counts one more use. The schema refuses one too many.
 pub(super) async fn count_use(db: &mut SqliteConnection, key: InviteKey) -> Result<(), StoreError> {
-    let done = query("UPDATE invites SET uses = uses + 1 WHERE key = ?1").bind(key.0).execute(db).await.map_err(failed)?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(broken("an invite that was found is not there")) }
+    let done = query("UPDATE invites SET uses = uses + 1 WHERE key = ?1")
+        .bind(key.0)
+        .execute(db)
+        .await
+        .map_err(failed)?;
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(broken("an invite that was found is not there"))
+    }
 }
 
 /// Revokes an invite by its id; the first time counts.
@@ -79,7 +91,11 @@ pub(super) async fn revoke(
 }
 
 /// Revokes an invite by its key.
-pub(super) async fn revoke_by_key(db: &mut SqliteConnection, now: Timestamp, key: InviteKey) -> Result<(), StoreError> {
+pub(super) async fn revoke_by_key(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    key: InviteKey,
+) -> Result<(), StoreError> {
     query("UPDATE invites SET revoked_at = ?2 WHERE key = ?1 AND revoked_at IS NULL")
         .bind(key.0)
         .bind(now.to_string())
@@ -90,7 +106,11 @@ pub(super) async fn revoke_by_key(db: &mut SqliteConnection, now: Timestamp, key
 }
 
 /// Gives invites whose room other software deleted an end: now, for when it was is not known.
-pub(super) async fn adopt(db: &mut SqliteConnection, now: Timestamp, limit: u32) -> Result<(), StoreError> {
+pub(super) async fn adopt(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<(), StoreError> {
     query(
         "UPDATE invites SET room_ended_at = ?1, room_end_cause = 'closed'
          WHERE key IN (SELECT key FROM invites WHERE room_key IS NULL AND room_ended_at IS NULL LIMIT ?2)",

@@ -12,7 +12,10 @@ use std::{
 use rollcall_protocol::Timestamp;
 use sqlx::{SqliteConnection, query, query_scalar};
 
-use super::rows::{self, PARTICIPANT_WIDTH, before, broken, failed, get, participant_columns, room_columns, unavailable};
+use super::rows::{
+    self, PARTICIPANT_WIDTH, before, broken, failed, get, participant_columns, room_columns,
+    unavailable,
+};
 use crate::store::{Restored, SavedSeat, StoreError};
 
 /// Rows of `nodes` kept, for whoever wonders when the server was restarted.
@@ -21,7 +24,11 @@ const SIGNING_KEY: &str = "resume";
 
 /// Takes the lock; `None` when another process has it. Dropping the file frees it.
 pub(super) fn lock(path: &Path) -> Result<Option<File>, StoreError> {
-    let file = File::options().create(true).append(true).open(path).map_err(unavailable)?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(unavailable)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -35,7 +42,9 @@ pub(super) async fn take_over(
     now: Timestamp,
     heartbeat_timeout: Duration,
 ) -> Result<(i64, Restored), StoreError> {
-    let cutoff = previous_flush(db).await?.map(|flushed| before(flushed, heartbeat_timeout));
+    let cutoff = previous_flush(db)
+        .await?
+        .map(|flushed| before(flushed, heartbeat_timeout));
     settle(db, cutoff).await?;
     let node = query_scalar("INSERT INTO nodes (started_at) VALUES (?1) RETURNING id")
         .bind(now.to_string())
@@ -48,12 +57,21 @@ pub(super) async fn take_over(
         .execute(&mut *db)
         .await
         .map_err(failed)?;
-    query("DELETE FROM nodes WHERE id <= ?1 - ?2").bind(node).bind(NODES_KEPT).execute(&mut *db).await.map_err(failed)?;
+    query("DELETE FROM nodes WHERE id <= ?1 - ?2")
+        .bind(node)
+        .bind(NODES_KEPT)
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
     Ok((node, restored(db).await?))
 }
 
 /// Moves a node's `flushed_at`; a process that has not taken the database over has none.
-pub(super) async fn flushed(db: &mut SqliteConnection, node: Option<i64>, at: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn flushed(
+    db: &mut SqliteConnection,
+    node: Option<i64>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let Some(node) = node else { return Ok(()) };
     query("UPDATE nodes SET flushed_at = ?2 WHERE id = ?1")
         .bind(node)
@@ -65,7 +83,11 @@ pub(super) async fn flushed(db: &mut SqliteConnection, node: Option<i64>, at: Ti
 }
 
 /// Marks a node as stopped.
-pub(super) async fn stopped(db: &mut SqliteConnection, node: i64, at: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn stopped(
+    db: &mut SqliteConnection,
+    node: i64,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     query("UPDATE nodes SET stopped_at = ?2 WHERE id = ?1")
         .bind(node)
         .bind(at.to_string())
@@ -82,12 +104,19 @@ pub(super) async fn signing_key(db: &mut SqliteConnection) -> Result<Option<[u8;
         .fetch_optional(db)
         .await
         .map_err(failed)?;
-    let fixed = |secret: Vec<u8>| secret.try_into().map_err(|_| broken("the signing key is not 32 bytes long"));
+    let fixed = |secret: Vec<u8>| {
+        secret
+            .try_into()
+            .map_err(|_| broken("the signing key is not 32 bytes long"))
+    };
     secret.map(fixed).transpose()
 }
 
 /// Makes the key, unless somebody did.
-pub(super) async fn make_signing_key(db: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn make_signing_key(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(broken)?;
     query("INSERT INTO keys (purpose, secret, created_at) VALUES (?1, ?2, ?3) ON CONFLICT (purpose) DO NOTHING")
@@ -153,10 +182,16 @@ async fn restored(db: &mut SqliteConnection) -> Result<Restored, StoreError> {
     .await
     .map_err(failed)?;
     let seat = |row| {
-        Ok(SavedSeat { participant: rows::participant(row, 0)?, state: get(row, PARTICIPANT_WIDTH)? })
+        Ok(SavedSeat {
+            participant: rows::participant(row, 0)?,
+            state: get(row, PARTICIPANT_WIDTH)?,
+        })
     };
     Ok(Restored {
-        rooms: rooms.iter().map(|row| rows::room(row, 0)).collect::<Result<_, _>>()?,
+        rooms: rooms
+            .iter()
+            .map(|row| rows::room(row, 0))
+            .collect::<Result<_, _>>()?,
         seats: seats.iter().map(seat).collect::<Result<_, StoreError>>()?,
     })
 }

@@ -24,6 +24,11 @@ const BUSY_LIMIT: Duration = Duration::from_secs(2);
 
 /// Reads the URL.
 pub(super) fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    if !url.starts_with("sqlite:") {
+        return Err(broken(
+            "the database URL is none of SQLite; use for instance sqlite://rollcall.db",
+        ));
+    }
     let options = SqliteConnectOptions::from_str(url).map_err(failed)?;
     let path = options.get_filename();
     if path.as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
@@ -48,7 +53,9 @@ pub(super) fn lock_path(options: &SqliteConnectOptions) -> PathBuf {
 }
 
 /// Opens the writer's pool of one and the readers', and migrates in between.
-pub(super) async fn pools(options: SqliteConnectOptions) -> Result<(SqlitePool, SqlitePool), StoreError> {
+pub(super) async fn pools(
+    options: SqliteConnectOptions,
+) -> Result<(SqlitePool, SqlitePool), StoreError> {
     // Connections to a file do not go stale: neither lifetimes nor a test before each use.
     let pool = SqlitePoolOptions::new()
         .acquire_timeout(ACQUIRE_LIMIT)
@@ -72,14 +79,19 @@ pub(super) async fn pools(options: SqliteConnectOptions) -> Result<(SqlitePool, 
 
 /// Checks that the schema is the one this binary wants.
 pub(super) async fn check_version(db: &mut SqliteConnection) -> Result<(), StoreError> {
-    let version: Option<i64> = query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-        .fetch_one(db)
-        .await
-        .map_err(failed)?;
+    let version: Option<i64> =
+        query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(db)
+            .await
+            .map_err(failed)?;
     match version {
         Some(VERSION) => Ok(()),
-        Some(other) => Err(broken(format!("the schema is of version {other}, this binary's is {VERSION}"))),
-        None => Err(broken("the database has no schema yet; `rollcall migrate` makes it")),
+        Some(other) => Err(broken(format!(
+            "the schema is of version {other}, this binary's is {VERSION}"
+        ))),
+        None => Err(broken(
+            "the database has no schema yet; `rollcall migrate` makes it",
+        )),
     }
 }
 
@@ -87,11 +99,21 @@ pub(super) async fn check_version(db: &mut SqliteConnection) -> Result<(), Store
 /// waits, and finds it done.
 async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    migrator().run_direct(None, &mut *tx, false).await.map_err(migration_failed)?;
+    migrator()
+        .run_direct(None, &mut *tx, false)
+        .await
+        .map_err(migration_failed)?;
     tx.commit().await.map_err(failed)
 }
 
 fn migrator() -> Migrator {
-    let initial = sqlx::SqlSafeStr::into_sql_str(include_str!("../../../migrations/sqlite/0001_initial.sql"));
-    Migrator::with_migrations(vec![Migration::new(VERSION, "initial".into(), MigrationType::Simple, initial, false)])
+    let initial =
+        sqlx::SqlSafeStr::into_sql_str(include_str!("../../../migrations/sqlite/0001_initial.sql"));
+    Migrator::with_migrations(vec![Migration::new(
+        VERSION,
+        "initial".into(),
+        MigrationType::Simple,
+        initial,
+        false,
+    )])
 }

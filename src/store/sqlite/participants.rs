@@ -1,6 +1,6 @@
 //! Statements on `participants`, one function each.
 
-use rollcall_protocol::{ParticipantId, Timestamp};
+use rollcall_protocol::{DisplayName, ParticipantId, Timestamp, UserId};
 use sqlx::{SqliteConnection, query, sqlite::SqliteRow};
 
 use super::rows::{self, failed, participant_columns};
@@ -12,12 +12,16 @@ pub(super) async fn find(
     room: RoomKey,
     id: ParticipantId,
 ) -> Result<Option<ParticipantRow>, StoreError> {
-    let row = query(concat!("SELECT ", participant_columns!(""), " FROM participants WHERE id = ?1 AND room_key = ?2"))
-        .bind(id.0.to_string())
-        .bind(room.0)
-        .fetch_optional(db)
-        .await
-        .map_err(failed)?;
+    let row = query(concat!(
+        "SELECT ",
+        participant_columns!(""),
+        " FROM participants WHERE id = ?1 AND room_key = ?2"
+    ))
+    .bind(id.0.to_string())
+    .bind(room.0)
+    .fetch_optional(db)
+    .await
+    .map_err(failed)?;
     one(row.as_ref())
 }
 
@@ -60,7 +64,7 @@ pub(super) async fn join(
             .bind(key.0)
             .bind(room.0)
             .bind(now.to_string())
-            .bind(name.as_ref().map(|name| name.as_str()))
+            .bind(name.as_ref().map(DisplayName::as_str))
             .fetch_optional(db)
             .await
         }
@@ -73,7 +77,7 @@ pub(super) async fn join(
             ))
             .bind(id.0.to_string())
             .bind(room.0)
-            .bind(user_id.as_ref().map(|id| id.as_str()))
+            .bind(user_id.as_ref().map(UserId::as_str))
             .bind(name.as_str())
             .bind(access_method.as_str())
             .bind(invite.map(|(key, _)| key.0))

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{ReapCriteria, ReapedRoom, RoomEndCause, RoomKey, RoomRow, StoreError};
 
-/// Rooms looked at in one transaction: a few milliseconds.
+/// Rooms looked at in one transaction: 10 to 20 ms with five participants each, in a debug build.
 const CHUNK: usize = 100;
 /// Participant rows deleted in one transaction, beyond which its other rooms wait for the next. A larger room goes whole.
 const CHUNK_PARTICIPANTS: u64 = 2_000;
@@ -88,7 +88,11 @@ pub(super) async fn would_reap(
     criteria: ReapCriteria,
 ) -> Result<Vec<ReapedRoom>, StoreError> {
     let found = look(db, keys).await?;
-    let goes = |room: &&Looked| criteria.cause(&room.room, room.last_activity, room.participants, now).is_some();
+    let goes = |room: &&Looked| {
+        criteria
+            .cause(&room.room, room.last_activity, room.participants, now)
+            .is_some()
+    };
     Ok(found.iter().filter(goes).map(Looked::reaped).collect())
 }
 
@@ -133,7 +137,11 @@ struct Looked {
 
 impl Looked {
     fn reaped(&self) -> ReapedRoom {
-        ReapedRoom { key: self.room.key, id: self.room.id.clone(), participants: self.participants }
+        ReapedRoom {
+            key: self.room.key,
+            id: self.room.id.clone(),
+            participants: self.participants,
+        }
     }
 }
 

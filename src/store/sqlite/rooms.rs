@@ -4,7 +4,9 @@ use rollcall_protocol::{RoomId, Timestamp};
 use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteRow};
 
 use super::rows::{self, broken, failed, json, millis, on_idle_word, room_columns};
-use crate::store::{Counts, Created, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, StoreError};
+use crate::store::{
+    Counts, Created, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, StoreError,
+};
 
 /// Inserts a room, unless the id is taken.
 pub(super) async fn create(
@@ -50,27 +52,44 @@ pub(super) async fn insert(
 }
 
 /// Finds a room by the application's id.
-pub(super) async fn find(db: &mut SqliteConnection, id: &RoomId) -> Result<Option<RoomRow>, StoreError> {
-    let row = query(concat!("SELECT ", room_columns!(""), " FROM rooms WHERE id = ?1"))
-        .bind(id.as_str())
-        .fetch_optional(db)
-        .await
-        .map_err(failed)?;
+pub(super) async fn find(
+    db: &mut SqliteConnection,
+    id: &RoomId,
+) -> Result<Option<RoomRow>, StoreError> {
+    let row = query(concat!(
+        "SELECT ",
+        room_columns!(""),
+        " FROM rooms WHERE id = ?1"
+    ))
+    .bind(id.as_str())
+    .fetch_optional(db)
+    .await
+    .map_err(failed)?;
     one(row.as_ref())
 }
 
 /// Finds an incarnation.
-pub(super) async fn find_by_key(db: &mut SqliteConnection, key: RoomKey) -> Result<Option<RoomRow>, StoreError> {
-    let row = query(concat!("SELECT ", room_columns!(""), " FROM rooms WHERE key = ?1"))
-        .bind(key.0)
-        .fetch_optional(db)
-        .await
-        .map_err(failed)?;
+pub(super) async fn find_by_key(
+    db: &mut SqliteConnection,
+    key: RoomKey,
+) -> Result<Option<RoomRow>, StoreError> {
+    let row = query(concat!(
+        "SELECT ",
+        room_columns!(""),
+        " FROM rooms WHERE key = ?1"
+    ))
+    .bind(key.0)
+    .fetch_optional(db)
+    .await
+    .map_err(failed)?;
     one(row.as_ref())
 }
 
 /// The exact last activity.
-pub(super) async fn last_activity(db: &mut SqliteConnection, key: RoomKey) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn last_activity(
+    db: &mut SqliteConnection,
+    key: RoomKey,
+) -> Result<Option<Timestamp>, StoreError> {
     let row = query(
         "SELECT max(last_active_at, coalesce((SELECT max(last_seen_at) FROM participants WHERE room_key = rooms.key), ''))
          FROM rooms WHERE key = ?1",
@@ -83,19 +102,33 @@ pub(super) async fn last_activity(db: &mut SqliteConnection, key: RoomKey) -> Re
 }
 
 /// A page of rooms.
-pub(super) async fn list(db: &mut SqliteConnection, after: RoomKey, limit: u32) -> Result<Vec<RoomRow>, StoreError> {
-    let page = query(concat!("SELECT ", room_columns!(""), " FROM rooms WHERE key > ?1 ORDER BY key LIMIT ?2"))
-        .bind(after.0)
-        .bind(limit)
-        .fetch_all(db)
-        .await
-        .map_err(failed)?;
+pub(super) async fn list(
+    db: &mut SqliteConnection,
+    after: RoomKey,
+    limit: u32,
+) -> Result<Vec<RoomRow>, StoreError> {
+    let page = query(concat!(
+        "SELECT ",
+        room_columns!(""),
+        " FROM rooms WHERE key > ?1 ORDER BY key LIMIT ?2"
+    ))
+    .bind(after.0)
+    .bind(limit)
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
     page.iter().map(|row| rows::room(row, 0)).collect()
 }
 
 /// Changes settings, inside a transaction.
-pub(super) async fn patch(db: &mut SqliteConnection, id: &RoomId, patch: &RoomPatch) -> Result<Option<RoomRow>, StoreError> {
-    let Some(mut room) = find(db, id).await? else { return Ok(None) };
+pub(super) async fn patch(
+    db: &mut SqliteConnection,
+    id: &RoomId,
+    patch: &RoomPatch,
+) -> Result<Option<RoomRow>, StoreError> {
+    let Some(mut room) = find(db, id).await? else {
+        return Ok(None);
+    };
     patch.apply(&mut room.settings);
     query(
         "UPDATE rooms SET idle_timeout_ms = ?2, on_idle = ?3, max_participants = ?4, max_age_ms = ?5, metadata = ?6
@@ -114,7 +147,11 @@ pub(super) async fn patch(db: &mut SqliteConnection, id: &RoomId, patch: &RoomPa
 }
 
 /// Says that a room is active now. A clock that was set back does not take life away.
-pub(super) async fn touch(db: &mut SqliteConnection, now: Timestamp, key: RoomKey) -> Result<Option<RoomRow>, StoreError> {
+pub(super) async fn touch(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+    key: RoomKey,
+) -> Result<Option<RoomRow>, StoreError> {
     let row = query(concat!(
         "UPDATE rooms SET last_active_at = max(last_active_at, ?2) WHERE key = ?1 RETURNING ",
         room_columns!("")
@@ -161,8 +198,14 @@ pub(super) async fn end(
 }
 
 /// Advances the coarse last activity of those rooms that are behind.
-pub(super) async fn advance(db: &mut SqliteConnection, rooms: &[(RoomKey, Timestamp)]) -> Result<(), StoreError> {
-    let rooms: Vec<_> = rooms.iter().map(|(key, at)| (key.0, at.to_string())).collect();
+pub(super) async fn advance(
+    db: &mut SqliteConnection,
+    rooms: &[(RoomKey, Timestamp)],
+) -> Result<(), StoreError> {
+    let rooms: Vec<_> = rooms
+        .iter()
+        .map(|(key, at)| (key.0, at.to_string()))
+        .collect();
     query(
         "UPDATE rooms SET last_active_at = active.at
          FROM (SELECT value ->> 0 AS key, value ->> 1 AS at FROM json_each(?1)) AS active

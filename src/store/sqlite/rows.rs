@@ -9,16 +9,32 @@ use serde_json::{Map, Value};
 use sqlx::{Decode, Row, Sqlite, Type, migrate::MigrateError, sqlite::SqliteRow};
 
 use crate::store::{
-    AccessMethod, InviteKey, InviteRow, ParticipantKey, ParticipantRow, RoomEnd, RoomEndCause, RoomKey, RoomRow,
-    RoomSettings, StoreError,
+    AccessMethod, InviteKey, InviteRow, ParticipantKey, ParticipantRow, RoomEnd, RoomEndCause,
+    RoomKey, RoomRow, RoomSettings, StoreError,
 };
 
 /// The columns that [`room`] reads; the argument goes before each name.
 macro_rules! room_columns {
     ($p:literal) => {
         concat!(
-            $p, "key, ", $p, "id, ", $p, "created_at, ", $p, "last_active_at, ", $p, "idle_timeout_ms, ", $p, "on_idle, ",
-            $p, "max_participants, ", $p, "max_age_ms, ", $p, "metadata"
+            $p,
+            "key, ",
+            $p,
+            "id, ",
+            $p,
+            "created_at, ",
+            $p,
+            "last_active_at, ",
+            $p,
+            "idle_timeout_ms, ",
+            $p,
+            "on_idle, ",
+            $p,
+            "max_participants, ",
+            $p,
+            "max_age_ms, ",
+            $p,
+            "metadata"
         )
     };
 }
@@ -27,9 +43,34 @@ macro_rules! room_columns {
 macro_rules! participant_columns {
     ($p:literal) => {
         concat!(
-            $p, "key, ", $p, "room_key, ", $p, "id, ", $p, "user_id, ", $p, "name, ", $p, "access_method, ", $p,
-            "invite_key, ", $p, "is_active, ", $p, "joined_at, ", $p, "last_seen_at, ", $p, "left_at, ", $p,
-            "generation, ", $p, "removals, ", $p, "barred_at"
+            $p,
+            "key, ",
+            $p,
+            "room_key, ",
+            $p,
+            "id, ",
+            $p,
+            "user_id, ",
+            $p,
+            "name, ",
+            $p,
+            "access_method, ",
+            $p,
+            "invite_key, ",
+            $p,
+            "is_active, ",
+            $p,
+            "joined_at, ",
+            $p,
+            "last_seen_at, ",
+            $p,
+            "left_at, ",
+            $p,
+            "generation, ",
+            $p,
+            "removals, ",
+            $p,
+            "barred_at"
         )
     };
 }
@@ -38,8 +79,29 @@ macro_rules! participant_columns {
 macro_rules! invite_columns {
     ($p:literal) => {
         concat!(
-            $p, "key, ", $p, "id, ", $p, "room_key, ", $p, "room_id, ", $p, "created_at, ", $p, "expires_at, ", $p,
-            "max_uses, ", $p, "uses, ", $p, "revoked_at, ", $p, "room_ended_at, ", $p, "room_end_cause, ", $p,
+            $p,
+            "key, ",
+            $p,
+            "id, ",
+            $p,
+            "room_key, ",
+            $p,
+            "room_id, ",
+            $p,
+            "created_at, ",
+            $p,
+            "expires_at, ",
+            $p,
+            "max_uses, ",
+            $p,
+            "uses, ",
+            $p,
+            "revoked_at, ",
+            $p,
+            "room_ended_at, ",
+            $p,
+            "room_end_cause, ",
+            $p,
             "room_idle_timeout_ms"
         )
     };
@@ -133,7 +195,10 @@ pub(super) fn parsed_if_any<T>(row: &SqliteRow, at: usize) -> Result<Option<T>, 
 where
     T: FromStr<Err: Error + Send + Sync + 'static>,
 {
-    get::<Option<&str>>(row, at)?.map(str::parse).transpose().map_err(broken)
+    get::<Option<&str>>(row, at)?
+        .map(str::parse)
+        .transpose()
+        .map_err(broken)
 }
 
 /// A length of time as its column; what no column holds is as good as for ever.
@@ -145,7 +210,11 @@ pub(super) fn millis(duration: Duration) -> i64 {
 pub(super) fn before(now: Timestamp, duration: Duration) -> Timestamp {
     // Earlier than this the text would no longer sort.
     const EARLIEST: i64 = -62_167_219_200_000;
-    Timestamp::from_millis(now.as_millis().saturating_sub(millis(duration)).max(EARLIEST))
+    Timestamp::from_millis(
+        now.as_millis()
+            .saturating_sub(millis(duration))
+            .max(EARLIEST),
+    )
 }
 
 /// Metadata as its column.
@@ -173,24 +242,38 @@ pub(super) fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> St
 
 /// Judges an error of sqlx.
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
-    if may_pass(&error) { unavailable(error) } else { broken(error) }
+    if may_pass(&error) {
+        unavailable(error)
+    } else {
+        broken(error)
+    }
 }
 
 /// Judges an error of a migration.
 pub(super) fn migration_failed(error: MigrateError) -> StoreError {
     match &error {
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if may_pass(cause) => unavailable(error),
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)
+            if may_pass(cause) =>
+        {
+            unavailable(error)
+        }
         _ => broken(error),
     }
 }
 
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => {
             // Extended codes carry the primary one in their low byte: PERM, BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL,
             // CANTOPEN, PROTOCOL.
-            let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+            let code = error
+                .code()
+                .and_then(|code| code.parse::<i32>().ok())
+                .unwrap_or_default();
             matches!(code & 0xff, 3 | 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15)
         }
         _ => false,
@@ -199,7 +282,11 @@ fn may_pass(error: &sqlx::Error) -> bool {
 
 fn duration(row: &SqliteRow, at: usize) -> Result<Option<Duration>, StoreError> {
     let millis: Option<i64> = get(row, at)?;
-    millis.map(u64::try_from).transpose().map(|millis| millis.map(Duration::from_millis)).map_err(broken)
+    millis
+        .map(u64::try_from)
+        .transpose()
+        .map(|millis| millis.map(Duration::from_millis))
+        .map_err(broken)
 }
 
 fn count(row: &SqliteRow, at: usize) -> Result<Option<u32>, StoreError> {
@@ -223,7 +310,9 @@ fn access_method(row: &SqliteRow, at: usize) -> Result<AccessMethod, StoreError>
 }
 
 fn room_end(row: &SqliteRow, at: usize) -> Result<Option<RoomEnd>, StoreError> {
-    let Some(ended_at) = parsed_if_any(row, at)? else { return Ok(None) };
+    let Some(ended_at) = parsed_if_any(row, at)? else {
+        return Ok(None);
+    };
     let cause = match (get::<Option<&str>>(row, at + 1)?, duration(row, at + 2)?) {
         (Some("idle"), Some(timeout)) => RoomEndCause::Idle(timeout),
         (Some("max_age"), None) => RoomEndCause::MaxAge,

@@ -12,13 +12,18 @@ use super::{
     within,
 };
 use crate::store::{
-    Counts, Departed, ParticipantKey, ReapCriteria, RoomEndCause, RoomKey, Seen, StoreError, verify::Check,
+    Counts, Departed, ParticipantKey, ReapCriteria, RoomEndCause, RoomKey, Seen, StoreError,
+    verify::Check,
 };
 
 /// Reading a whole database for damage takes longer than a join may.
 const CHECK_LIMIT: Duration = Duration::from_secs(600);
-const INDEXES: [&str; 4] =
-    ["participants_room_key", "participants_room_user", "participants_invite_client", "invites_room_key"];
+const INDEXES: [&str; 4] = [
+    "participants_room_key",
+    "participants_room_user",
+    "participants_invite_client",
+    "invites_room_key",
+];
 
 /// Looks the database over; stops at the first thing without which the rest makes no sense.
 pub(super) async fn verify(url: &str) -> Vec<Check> {
@@ -26,18 +31,34 @@ pub(super) async fn verify(url: &str) -> Vec<Check> {
     let mut db = match connect(url).await {
         Ok(db) => db,
         Err(error) => {
-            checks.push(Check { name: "open", outcome: Err(sentence(&error)) });
+            checks.push(Check {
+                name: "open",
+                outcome: Err(sentence(&error)),
+            });
             return checks;
         }
     };
-    checks.push(Check { name: "open", outcome: Ok("the file opens".to_owned()) });
+    checks.push(Check {
+        name: "open",
+        outcome: Ok("the file opens".to_owned()),
+    });
     check(&mut checks, "schema version", version(&mut db)).await;
     check(&mut checks, "integrity", integrity(&mut db)).await;
     check(&mut checks, "indexes", indexes(&mut db)).await;
-    check(&mut checks, "no index on last_seen_at", no_index_on_last_seen(&mut db)).await;
+    check(
+        &mut checks,
+        "no index on last_seen_at",
+        no_index_on_last_seen(&mut db),
+    )
+    .await;
     check(&mut checks, "foreign keys", foreign_keys(&mut db)).await;
     check(&mut checks, "journal mode", journal_mode(&mut db)).await;
-    check(&mut checks, "flush, expiry and clean-up", rolled_back_trial(&mut db)).await;
+    check(
+        &mut checks,
+        "flush, expiry and clean-up",
+        rolled_back_trial(&mut db),
+    )
+    .await;
     // Its answers are in; an error here would say nothing about the database.
     let _ = db.close().await;
     checks
@@ -46,7 +67,10 @@ pub(super) async fn verify(url: &str) -> Vec<Check> {
 async fn connect(url: &str) -> Result<SqliteConnection, StoreError> {
     let options = open::options(url)?.create_if_missing(false);
     if !options.get_filename().is_file() {
-        return Err(broken(format!("{} is no file", options.get_filename().display())));
+        return Err(broken(format!(
+            "{} is no file",
+            options.get_filename().display()
+        )));
     }
     within(CHECK_LIMIT, async {
         // Without settings that write: a file that is not ours stays as it is.
@@ -65,7 +89,9 @@ async fn check(
     name: &'static str,
     work: impl Future<Output = Result<String, StoreError>>,
 ) {
-    let outcome = within(CHECK_LIMIT, work).await.map_err(|error| sentence(&error));
+    let outcome = within(CHECK_LIMIT, work)
+        .await
+        .map_err(|error| sentence(&error));
     checks.push(Check { name, outcome });
 }
 
@@ -75,25 +101,43 @@ async fn version(db: &mut SqliteConnection) -> Result<String, StoreError> {
 }
 
 async fn integrity(db: &mut SqliteConnection) -> Result<String, StoreError> {
-    let answer: String = query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *db).await.map_err(failed)?;
+    let answer: String = query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
     if answer != "ok" {
-        return Err(broken(format!("the file is damaged ({answer}); restore a backup")));
+        return Err(broken(format!(
+            "the file is damaged ({answer}); restore a backup"
+        )));
     }
-    let orphan = query("PRAGMA foreign_key_check").fetch_optional(db).await.map_err(failed)?;
+    let orphan = query("PRAGMA foreign_key_check")
+        .fetch_optional(db)
+        .await
+        .map_err(failed)?;
     if orphan.is_some() {
-        return Err(broken("rows refer to rows that are gone; something wrote with foreign keys off"));
+        return Err(broken(
+            "rows refer to rows that are gone; something wrote with foreign keys off",
+        ));
     }
     Ok("no damage, no orphans".to_owned())
 }
 
 async fn indexes(db: &mut SqliteConnection) -> Result<String, StoreError> {
-    let found: Vec<String> =
-        query_scalar("SELECT name FROM sqlite_schema WHERE type = 'index'").fetch_all(db).await.map_err(failed)?;
-    let missing: Vec<_> = INDEXES.into_iter().filter(|index| !found.iter().any(|found| found == index)).collect();
+    let found: Vec<String> = query_scalar("SELECT name FROM sqlite_schema WHERE type = 'index'")
+        .fetch_all(db)
+        .await
+        .map_err(failed)?;
+    let missing: Vec<_> = INDEXES
+        .into_iter()
+        .filter(|index| !found.iter().any(|found| found == index))
+        .collect();
     if missing.is_empty() {
         Ok(format!("{} of {}", INDEXES.len(), INDEXES.len()))
     } else {
-        Err(broken(format!("missing: {}; migrations/sqlite has their definitions", missing.join(", "))))
+        Err(broken(format!(
+            "missing: {}; migrations/sqlite has their definitions",
+            missing.join(", ")
+        )))
     }
 }
 
@@ -108,18 +152,37 @@ async fn no_index_on_last_seen(db: &mut SqliteConnection) -> Result<String, Stor
     if found.is_empty() {
         Ok("none, so that a flush stays cheap".to_owned())
     } else {
-        Err(broken(format!("{} makes every flush slower; drop it", found.join(", "))))
+        Err(broken(format!(
+            "{} makes every flush slower; drop it",
+            found.join(", ")
+        )))
     }
 }
 
 async fn foreign_keys(db: &mut SqliteConnection) -> Result<String, StoreError> {
-    let on: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(db).await.map_err(failed)?;
-    if on == 1 { Ok("on".to_owned()) } else { Err(broken("off: this SQLite was built without them")) }
+    let on: i64 = query_scalar("PRAGMA foreign_keys")
+        .fetch_one(db)
+        .await
+        .map_err(failed)?;
+    if on == 1 {
+        Ok("on".to_owned())
+    } else {
+        Err(broken("off: this SQLite was built without them"))
+    }
 }
 
 async fn journal_mode(db: &mut SqliteConnection) -> Result<String, StoreError> {
-    let mode: String = query_scalar("PRAGMA journal_mode").fetch_one(db).await.map_err(failed)?;
-    if mode == "wal" { Ok(mode) } else { Err(broken(format!("{mode} instead of wal; the server sets it at its start"))) }
+    let mode: String = query_scalar("PRAGMA journal_mode")
+        .fetch_one(db)
+        .await
+        .map_err(failed)?;
+    if mode == "wal" {
+        Ok(mode)
+    } else {
+        Err(broken(format!(
+            "{mode} instead of wal; the server sets it at its start"
+        )))
+    }
 }
 
 /// Does on rows of its own what the server does all day, and takes it back.
@@ -139,11 +202,23 @@ async fn rolled_back_trial(db: &mut SqliteConnection) -> Result<String, StoreErr
         .await
         .map_err(failed)?;
     if left != 0 {
-        return Err(broken("rows of a trial are left behind; delete the rooms named rollcall-verify-…"));
+        return Err(broken(
+            "rows of a trial are left behind; delete the rooms named rollcall-verify-…",
+        ));
     }
-    let kept = if before == inside && before == after { ", counts as before" } else { "" };
-    let Counts { rooms, participants, invites } = after;
-    Ok(format!("done and rolled back{kept}: {rooms} rooms, {participants} participants, {invites} invites"))
+    let kept = if before == inside && before == after {
+        ", counts as before"
+    } else {
+        ""
+    };
+    let Counts {
+        rooms,
+        participants,
+        invites,
+    } = after;
+    Ok(format!(
+        "done and rolled back{kept}: {rooms} rooms, {participants} participants, {invites} invites"
+    ))
 }
 
 async fn trial(db: &mut SqliteConnection, mark: &str) -> Result<(), StoreError> {
@@ -171,26 +246,59 @@ async fn trial(db: &mut SqliteConnection, mark: &str) -> Result<(), StoreError> 
         .await
         .map_err(failed)?,
     );
-    let departed = Some(Departed { left_at: second(30), generation: 1 });
-    let missing = flush::participants(db, &[Seen { key: participant, last_seen_at: second(30), departed }]).await?;
+    let departed = Some(Departed {
+        left_at: second(30),
+        generation: 1,
+    });
+    let missing = flush::participants(
+        db,
+        &[Seen {
+            key: participant,
+            last_seen_at: second(30),
+            departed,
+        }],
+    )
+    .await?;
     let seen = rooms::last_activity(db, room).await?;
-    demand(missing.is_empty() && seen == Some(second(30)), "a flush did not move last_seen_at")?;
+    demand(
+        missing.is_empty() && seen == Some(second(30)),
+        "a flush did not move last_seen_at",
+    )?;
     // Exactly: a millisecond early it stays, and its coarse time is corrected by the way.
-    let (reaped, _) = reap::chunk(db, Timestamp::from_millis(second(90).as_millis() - 1), &[room], ReapCriteria::default()).await?;
+    let (reaped, _) = reap::chunk(
+        db,
+        Timestamp::from_millis(second(90).as_millis() - 1),
+        &[room],
+        ReapCriteria::default(),
+    )
+    .await?;
     demand(reaped.is_empty(), "a room was reaped before it was idle")?;
     let now = second(90);
     let found = reap::candidates(db, now, ReapCriteria::default(), RoomKey(room.0 - 1), 1).await?;
-    demand(found.first().is_some_and(|found| found.key == room), "an idle room was not found")?;
+    demand(
+        found.first().is_some_and(|found| found.key == room),
+        "an idle room was not found",
+    )?;
     let verdict = rooms::find_by_key(db, room).await?.and_then(|row| {
         ReapCriteria::default().cause(&row, seen.unwrap_or(row.last_active_at), 1, now)
     });
-    demand(verdict == Some(RoomEndCause::Idle(Duration::from_secs(60))), "an idle room was not judged idle")?;
+    demand(
+        verdict == Some(RoomEndCause::Idle(Duration::from_secs(60))),
+        "an idle room was not judged idle",
+    )?;
     let (reaped, _) = reap::chunk(db, now, &[room], ReapCriteria::default()).await?;
-    demand(reaped.len() == 1 && rooms::find_by_key(db, room).await?.is_none(), "an idle room was not reaped")
+    demand(
+        reaped.len() == 1 && rooms::find_by_key(db, room).await?.is_none(),
+        "an idle room was not reaped",
+    )
 }
 
 fn demand(holds: bool, otherwise: &'static str) -> Result<(), StoreError> {
-    if holds { Ok(()) } else { Err(broken(otherwise)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(broken(otherwise))
+    }
 }
 
 async fn total(db: &mut SqliteConnection) -> Result<Counts, StoreError> {
