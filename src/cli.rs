@@ -2,7 +2,7 @@
 //!
 //! `serve`, `migrate` and `verify` work here; every other command asks the running server over its management API,
 //! because only it knows who is live. Exit codes: 0, 1 (failed, refused, or something is wrong with the database),
-//! [`USAGE`] (the words make no sense).
+//! 64 (the words make no sense).
 
 mod client;
 mod database;
