@@ -112,7 +112,13 @@ impl Admission {
     /// Admission and the worker that must run for it to decide anything.
     pub fn new(store: Arc<dyn Store>, parts: Parts) -> (Self, Worker) {
         let (queue, joins) = mpsc::channel(parts.queue);
-        let worker = Worker::new(Arc::clone(&store), parts.hub.clone(), parts.flusher.clone(), parts.defaults.clone(), joins);
+        let worker = Worker::new(
+            Arc::clone(&store),
+            parts.hub.clone(),
+            parts.flusher.clone(),
+            parts.defaults.clone(),
+            joins,
+        );
         let inner = Inner {
             hub: parts.hub,
             store,
@@ -124,7 +130,12 @@ impl Admission {
             defaults: parts.defaults,
             queue,
         };
-        (Self { inner: Arc::new(inner) }, worker)
+        (
+            Self {
+                inner: Arc::new(inner),
+            },
+            worker,
+        )
     }
 
     /// Checks what can be checked without the store: signatures, expiry, and that the token covers the room.
@@ -132,13 +143,29 @@ impl Admission {
         match query.credential {
             Credential::Invite(token) => {
                 let client_hash = query.client.as_deref().map(hash);
-                Ok(Ask::Invite { token_hash: hash(&token), client_hash, name: query.name })
+                Ok(Ask::Invite {
+                    token_hash: hash(&token),
+                    client_hash,
+                    name: query.name,
+                })
             }
             Credential::AccessToken(token) => {
                 let claims = self.inner.tokens.check(&token)?;
                 let room_id = claims.room(query.room)?;
-                let AccessClaims { user_id, name, create, expires_at, .. } = claims;
-                Ok(Ask::User { room_id, user_id, name, create, expires_at })
+                let AccessClaims {
+                    user_id,
+                    name,
+                    create,
+                    expires_at,
+                    ..
+                } = claims;
+                Ok(Ask::User {
+                    room_id,
+                    user_id,
+                    name,
+                    create,
+                    expires_at,
+                })
             }
             Credential::Resume(token) => self.read_resume(&token).map(Ask::Resume),
         }
@@ -147,10 +174,20 @@ impl Admission {
     /// Checks a resume token.
     pub fn read_resume(&self, token: &str) -> Result<ResumeClaims, Problem> {
         let claims = self.inner.resume_key.read(token);
-        let claims =
-            claims.ok_or_else(|| Problem::new(ProblemCode::CredentialInvalid, "The resume token is not valid."))?;
-        if claims.expires_at.is_some_and(|end| end <= self.inner.clock.now()) {
-            return Err(Problem::new(ProblemCode::CredentialExpired, "The access token behind this resume token has expired."));
+        let claims = claims.ok_or_else(|| {
+            Problem::new(
+                ProblemCode::CredentialInvalid,
+                "The resume token is not valid.",
+            )
+        })?;
+        if claims
+            .expires_at
+            .is_some_and(|end| end <= self.inner.clock.now())
+        {
+            return Err(Problem::new(
+                ProblemCode::CredentialExpired,
+                "The access token behind this resume token has expired.",
+            ));
         }
         Ok(claims)
     }
@@ -189,7 +226,13 @@ impl Admission {
             return held.map(|reservation| self.admitted(reservation, &ask, None));
         }
         let (answer, decided) = oneshot::channel();
-        self.inner.queue.try_send(Join { ask: ask.clone(), answer }).map_err(|_| overloaded())?;
+        self.inner
+            .queue
+            .try_send(Join {
+                ask: ask.clone(),
+                answer,
+            })
+            .map_err(|_| overloaded())?;
         match timeout(DECIDE_WITHIN, decided).await {
             Ok(Ok(Ok(seat))) => Ok(self.admitted(seat.reservation, &ask, seat.user_id)),
             Ok(Ok(Err(problem))) => Err(problem),
@@ -199,7 +242,10 @@ impl Admission {
 
     /// A held seat, unless the room has come to its end meanwhile.
     fn resume_held(&self, claims: &ResumeClaims) -> Option<Result<Reservation, Problem>> {
-        let held = self.inner.hub.resume(claims.room, claims.participant, claims.removals)?;
+        let held = self
+            .inner
+            .hub
+            .resume(claims.room, claims.participant, claims.removals)?;
         Some(held.map_err(refuse_full))
     }
 
@@ -209,9 +255,17 @@ impl Admission {
             Ask::User { expires_at, .. } => (None, Some(*expires_at)),
             Ask::Resume(claims) => (Some(claims.connection), claims.expires_at),
         };
-        let token = ends.map(|at| TokenEnd { at, deadline: Instant::now() + self.inner.clock.until(at).min(FAR) });
+        let token = ends.map(|at| TokenEnd {
+            at,
+            deadline: Instant::now() + self.inner.clock.until(at).min(FAR),
+        });
         let user_id = user_id.or_else(|| reservation.user_id());
-        Admitted { reservation, resumes, token, user_id }
+        Admitted {
+            reservation,
+            resumes,
+            token,
+            user_id,
+        }
     }
 
     /// The end of a fresh access token, if it is the same user's.
@@ -221,10 +275,16 @@ impl Admission {
     pub fn renew(&self, token: &str, user_id: Option<&UserId>) -> Result<TokenEnd, Problem> {
         let claims = self.inner.tokens.check(token)?;
         if user_id != Some(&claims.user_id) {
-            return Err(Problem::new(ProblemCode::CredentialInvalid, "The fresh access token is another user's."));
+            return Err(Problem::new(
+                ProblemCode::CredentialInvalid,
+                "The fresh access token is another user's.",
+            ));
         }
         let deadline = Instant::now() + self.inner.clock.until(claims.expires_at).min(FAR);
-        Ok(TokenEnd { at: claims.expires_at, deadline })
+        Ok(TokenEnd {
+            at: claims.expires_at,
+            deadline,
+        })
     }
 
     /// The verdict that [`decide`](Self::decide) would give now; changes nothing.
@@ -239,7 +299,9 @@ impl Admission {
             return Err(store_unavailable());
         }
         let found = timeout(DECIDE_WITHIN, self.inner.store.facts(&ask.identity())).await;
-        let (now, facts) = found.map_err(|_| store_unavailable())?.map_err(|error| store_problem(&error))?;
+        let (now, facts) = found
+            .map_err(|_| store_unavailable())?
+            .map_err(|error| store_problem(&error))?;
         let hub = &self.inner.hub;
         let at = Circumstances {
             now,
@@ -249,7 +311,10 @@ impl Admission {
         };
         let plan = verdict::judge(ask, &facts, &at)?;
         match &plan.row {
-            Some(row) => hub.admits(row, plan.id).map(|()| row.view()).map_err(refuse_full),
+            Some(row) => hub
+                .admits(row, plan.id)
+                .map(|()| row.view())
+                .map_err(refuse_full),
             None => Ok(worker::unborn(&plan, now)),
         }
     }
@@ -262,12 +327,19 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 fn refuse_full(full: Full) -> Problem {
     match full {
         Full::Room => Problem::new(ProblemCode::RoomFull, "This room is full."),
-        Full::Connections => Problem::new(ProblemCode::TooManyConnections, "You have too many connections to this room open already."),
+        Full::Connections => Problem::new(
+            ProblemCode::TooManyConnections,
+            "You have too many connections to this room open already.",
+        ),
     }
 }
 
 fn overloaded() -> Problem {
-    Problem::new(ProblemCode::Overloaded, "The server is busy. Please try again in a moment.").retry_after(RETRY_AFTER)
+    Problem::new(
+        ProblemCode::Overloaded,
+        "The server is busy. Please try again in a moment.",
+    )
+    .retry_after(RETRY_AFTER)
 }
 
 /// The refusal while the store cannot say yes.
@@ -292,11 +364,17 @@ pub fn draining() -> Problem {
 pub fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) => {
-            tracing::debug!(error = error as &dyn std::error::Error, "the store is unavailable");
+            tracing::debug!(
+                error = error as &dyn std::error::Error,
+                "the store is unavailable"
+            );
             store_unavailable()
         }
         StoreError::Broken(_) => {
-            tracing::error!(error = error as &dyn std::error::Error, "the store answered unexpectedly");
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the store answered unexpectedly"
+            );
             Problem::new(ProblemCode::Internal, "Something went wrong on the server.")
         }
     }

@@ -13,12 +13,19 @@ pub struct Backoff {
 impl Backoff {
     /// The first ceiling, and the cap.
     pub fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, failures: 0 }
+        Self {
+            first,
+            cap,
+            failures: 0,
+        }
     }
 
     /// How long to wait after one more failure.
     pub fn next_wait(&mut self) -> Duration {
-        let ceiling = self.first.saturating_mul(1 << self.failures.min(16)).min(self.cap);
+        let ceiling = self
+            .first
+            .saturating_mul(1 << self.failures.min(16))
+            .min(self.cap);
         self.failures += 1;
         ceiling.mul_f64(rand::random_range(0.5..=1.0))
     }

@@ -21,7 +21,11 @@ pub struct Clock(Source);
 #[derive(Debug, Clone)]
 enum Source {
     System,
-    Manual { epoch: Timestamp, start: Instant, step_millis: Arc<AtomicI64> },
+    Manual {
+        epoch: Timestamp,
+        start: Instant,
+        step_millis: Arc<AtomicI64>,
+    },
 }
 
 impl Clock {
@@ -32,7 +36,11 @@ impl Clock {
 
     /// A clock that reads `epoch` now and moves with tokio's time, so that advancing paused time moves both.
     pub fn manual(epoch: Timestamp) -> Self {
-        Self(Source::Manual { epoch, start: Instant::now(), step_millis: Arc::default() })
+        Self(Source::Manual {
+            epoch,
+            start: Instant::now(),
+            step_millis: Arc::default(),
+        })
     }
 
     /// Steps a manual clock, as an administrator or NTP would; the system's is not ours to step.
@@ -45,11 +53,20 @@ impl Clock {
     /// The wall time now, to the millisecond.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            #[expect(clippy::disallowed_methods, reason = "this is the Clock that everybody else must ask")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "this is the Clock that everybody else must ask"
+            )]
             Source::System => chrono::Utc::now().into(),
-            Source::Manual { epoch, start, step_millis } => {
+            Source::Manual {
+                epoch,
+                start,
+                step_millis,
+            } => {
                 let elapsed = i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX);
-                Timestamp::from_millis(epoch.as_millis() + elapsed + step_millis.load(Ordering::Relaxed))
+                Timestamp::from_millis(
+                    epoch.as_millis() + elapsed + step_millis.load(Ordering::Relaxed),
+                )
             }
         }
     }

@@ -21,10 +21,7 @@ pub use self::{
     mistakes::{ConfigErrors, Mistake},
     options::{LimitOptions, Options},
 };
-pub(crate) use self::{
-    parse::{api_keys_in, human},
-    resolve::check_database_url,
-};
+pub(crate) use self::{parse::api_keys_in, resolve::check_database_url};
 
 /// Everything the server is told at its start. The rules that hold between the fields are in `config/resolve.rs`.
 #[derive(Debug, Clone)]

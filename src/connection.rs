@@ -47,7 +47,13 @@ where
     };
     let ending = match admitted.reservation.sit(seating) {
         Ok((place, welcome)) => {
-            let mut client = Client { connection, token: admitted.token, user_id: admitted.user_id, place, deps: &deps };
+            let mut client = Client {
+                connection,
+                token: admitted.token,
+                user_id: admitted.user_id,
+                place,
+                deps: &deps,
+            };
             let Err(ending) = client.talk(&mut socket, welcome).await;
             client.place.ends(ending);
             ending
@@ -69,7 +75,11 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    async fn talk<S>(&mut self, socket: &mut WebSocketStream<S>, welcome: Welcome) -> Result<Infallible, Ending>
+    async fn talk<S>(
+        &mut self,
+        socket: &mut WebSocketStream<S>,
+        welcome: Welcome,
+    ) -> Result<Infallible, Ending>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -84,7 +94,11 @@ impl Client<'_> {
         socket::send(socket, text(&self.greeting(welcome))).await?;
         if let Some(expires_at) = expiring {
             let reason = ExpiryReason::MaxAge;
-            socket::send(socket, text(&ServerMessage::RoomExpiring { expires_at, reason })).await?;
+            socket::send(
+                socket,
+                text(&ServerMessage::RoomExpiring { expires_at, reason }),
+            )
+            .await?;
         }
         let mut inbox = Inbox::new(&self.deps.config.limits);
         loop {
@@ -127,7 +141,11 @@ impl Client<'_> {
     }
 
     /// Sends what the room has, gathered into one flush.
-    async fn carry_out<S>(&mut self, socket: &mut WebSocketStream<S>, event: Event) -> Result<(), Ending>
+    async fn carry_out<S>(
+        &mut self,
+        socket: &mut WebSocketStream<S>,
+        event: Event,
+    ) -> Result<(), Ending>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -138,7 +156,9 @@ impl Client<'_> {
                 Some(Event::Frame(text)) => Message::Text(text),
                 Some(Event::Ping) => Message::Ping(Default::default()),
                 Some(Event::TokenExpiring) => match self.token {
-                    Some(token) => text(&ServerMessage::TokenExpiring { expires_at: token.at }),
+                    Some(token) => text(&ServerMessage::TokenExpiring {
+                        expires_at: token.at,
+                    }),
                     None => break,
                 },
                 Some(Event::End(ending)) => {
@@ -152,7 +172,12 @@ impl Client<'_> {
         socket::flush(socket).await
     }
 
-    async fn answer<S>(&mut self, socket: &mut WebSocketStream<S>, inbox: &mut Inbox, message: Message) -> Result<(), Ending>
+    async fn answer<S>(
+        &mut self,
+        socket: &mut WebSocketStream<S>,
+        inbox: &mut Inbox,
+        message: Message,
+    ) -> Result<(), Ending>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -165,7 +190,10 @@ impl Client<'_> {
                 return socket::flush(socket).await;
             }
             Message::Close(frame) => {
-                debug!(code = frame.as_ref().map(|frame| u16::from(frame.code)), "the client closed");
+                debug!(
+                    code = frame.as_ref().map(|frame| u16::from(frame.code)),
+                    "the client closed"
+                );
                 return Err(socket::closed_by_client(frame.as_ref()));
             }
             Message::Frame(_) => None,

@@ -51,7 +51,9 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Flusher").field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("Flusher")
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +85,9 @@ impl Flusher {
             is_behind: watch::Sender::new(false),
             successes: watch::Sender::new(0),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Flushes every interval until stopped. A failed flush is repeated with back-off; the log says so once.
@@ -119,11 +123,16 @@ impl Flusher {
         let batch = pending.batch(&self.inner.hub);
         match self.inner.store.flush(&batch).await {
             Ok(flushed) => {
-                self.inner.metrics.flushed(batch.participants.len() as u64, started.elapsed());
+                self.inner
+                    .metrics
+                    .flushed(batch.participants.len() as u64, started.elapsed());
                 self.look_after(&mut pending, &flushed.missing).await;
                 pending.written(&batch);
                 if self.inner.is_behind.send_replace(false) {
-                    info!(rows = batch.participants.len(), "flushing works again, nothing was lost");
+                    info!(
+                        rows = batch.participants.len(),
+                        "flushing works again, nothing was lost"
+                    );
                 }
                 self.inner.successes.send_modify(|count| *count += 1);
                 Ok(())
@@ -131,7 +140,11 @@ impl Flusher {
             Err(error) => {
                 self.inner.metrics.flush_failed(pending.seen.len());
                 if !self.inner.is_behind.send_replace(true) {
-                    warn!(error = &error as &dyn std::error::Error, backlog = pending.seen.len(), "flush failed, retrying");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        backlog = pending.seen.len(),
+                        "flush failed, retrying"
+                    );
                 }
                 Err(error)
             }
@@ -147,7 +160,12 @@ impl Flusher {
     /// Waits until flushing works. Cancel safe.
     pub async fn caught_up(&self) {
         // The sender is in `self`, so the channel cannot be closed.
-        let _ = self.inner.is_behind.subscribe().wait_for(|behind| !behind).await;
+        let _ = self
+            .inner
+            .is_behind
+            .subscribe()
+            .wait_for(|behind| !behind)
+            .await;
     }
 
     /// How many flushes have succeeded since the start.
@@ -165,11 +183,15 @@ impl Flusher {
     /// Rows that are gone take their seats along: the room was closed behind our back, or the participant removed.
     async fn look_after(&self, pending: &mut Pending, missing: &[ParticipantKey]) {
         for key in missing {
-            let Some(owed) = pending.seen.get(key) else { continue };
+            let Some(owed) = pending.seen.get(key) else {
+                continue;
+            };
             match self.inner.store.room_by_key(owed.room).await {
                 Ok(None) => self.inner.hub.evict(owed.room, Ending::RoomClosed),
                 Ok(Some(_)) => self.inner.hub.remove(owed.room, owed.id),
-                Err(error) => error!(error = &error as &dyn std::error::Error, room.key = %owed.room, "room not looked at"),
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, room.key = %owed.room, "room not looked at")
+                }
             }
         }
     }
@@ -180,7 +202,10 @@ impl Pending {
     fn collect(&mut self, hub: &Hub) {
         let dirty = hub.collect_dirty();
         for (room, id, seen) in dirty.seen {
-            self.seen.entry(seen.key).and_modify(|owed| owed.merge(id, seen)).or_insert(Owed { room, id, seen });
+            self.seen
+                .entry(seen.key)
+                .and_modify(|owed| owed.merge(id, seen))
+                .or_insert(Owed { room, id, seen });
         }
         self.states.extend(dirty.states);
     }
@@ -195,15 +220,24 @@ impl Pending {
         FlushBatch {
             rooms: rooms.into_iter().collect(),
             participants: self.seen.values().map(|owed| owed.seen).collect(),
-            states: self.states.iter().map(|(key, state)| (*key, state.clone())).collect(),
+            states: self
+                .states
+                .iter()
+                .map(|(key, state)| (*key, state.clone()))
+                .collect(),
         }
     }
 
     /// A room nobody is in any more is always due: its last word must not be up to a minute early.
     fn is_room_due(&self, hub: &Hub, key: RoomKey, newest: Timestamp) -> bool {
         let Some(row) = hub.row(key) else { return true };
-        let every = row.settings.idle_timeout.map_or(ROOM_EVERY, |timeout| ROOM_EVERY.min(timeout / 4));
-        self.rooms.get(&key).is_none_or(|written| newest.saturating_since(*written) >= every)
+        let every = row
+            .settings
+            .idle_timeout
+            .map_or(ROOM_EVERY, |timeout| ROOM_EVERY.min(timeout / 4));
+        self.rooms
+            .get(&key)
+            .is_none_or(|written| newest.saturating_since(*written) >= every)
     }
 
     fn written(&mut self, batch: &FlushBatch) {
@@ -212,7 +246,8 @@ impl Pending {
         self.rooms.extend(batch.rooms.iter().copied());
         // Forgetting a room costs one early write; keeping every room ever seen would grow without bound.
         if let Some(newest) = self.rooms.values().max().copied() {
-            self.rooms.retain(|_, written| newest.saturating_since(*written) < ROOM_EVERY * 2);
+            self.rooms
+                .retain(|_, written| newest.saturating_since(*written) < ROOM_EVERY * 2);
         }
     }
 }

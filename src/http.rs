@@ -20,8 +20,8 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    admission::Admission, clock::Clock, config::Config, connection::Deps, flusher::Flusher, hub::Hub, metrics::Metrics, reaper::Reaper,
-    store::Store,
+    admission::Admission, clock::Clock, config::Config, connection::Deps, flusher::Flusher,
+    hub::Hub, metrics::Metrics, reaper::Reaper, store::Store,
 };
 
 /// What the handlers share.
@@ -105,7 +105,9 @@ const MAX_BODY: usize = 64 * 1024;
 /// The handshake limiter for these options.
 pub fn handshake_limiter(config: &Config) -> Option<DefaultKeyedRateLimiter<std::net::IpAddr>> {
     let rate = std::num::NonZeroU32::new(config.limits.handshakes_per_second?)?;
-    Some(RateLimiter::keyed(Quota::per_second(rate).allow_burst(rate.saturating_mul(HANDSHAKE_BURST))))
+    Some(RateLimiter::keyed(
+        Quota::per_second(rate).allow_burst(rate.saturating_mul(HANDSHAKE_BURST)),
+    ))
 }
 
 /// Two seconds' worth: a room's browsers all come back at once after a restart, often from one address.
@@ -113,15 +115,25 @@ const HANDSHAKE_BURST: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturati
 
 /// The whole HTTP surface.
 pub fn router(parts: Parts) -> Router {
-    let app = App { inner: Arc::new(parts) };
-    let (api, openapi) = OpenApiRouter::with_openapi(api::document()).merge(api::router()).split_for_parts();
+    let app = App {
+        inner: Arc::new(parts),
+    };
+    let (api, openapi) = OpenApiRouter::with_openapi(api::document())
+        .merge(api::router())
+        .split_for_parts();
     let openapi = serde_json::to_string_pretty(&openapi).unwrap_or_default();
     let api = api.layer(middleware::from_fn_with_state(app.clone(), guard::api_key));
     let open = Router::new()
-        .route("/v1/connect", get(connect::connect).options(connect::preflight))
+        .route(
+            "/v1/connect",
+            get(connect::connect).options(connect::preflight),
+        )
         .route("/healthz", get(pages::healthz))
         .route("/readyz", get(pages::readyz))
-        .route("/openapi.json", get(move || pages::json_text(openapi.clone())))
+        .route(
+            "/openapi.json",
+            get(move || pages::json_text(openapi.clone())),
+        )
         .merge(pages::demo(&app));
     open.merge(api)
         .merge(api::presence::router(&app))

@@ -48,7 +48,10 @@ use crate::{
     config::Config,
     metrics::Metrics,
     presence::Shown,
-    store::{Departed, Joined, ParticipantKey, ParticipantRow, Restored, RoomKey, RoomRow, Seen, StoreClock},
+    store::{
+        Departed, Joined, ParticipantKey, ParticipantRow, Restored, RoomKey, RoomRow, Seen,
+        StoreClock,
+    },
 };
 
 /// The map of live rooms. Clones share it.
@@ -155,7 +158,12 @@ impl Hub {
             floor: AtomicU64::new(0),
             metrics,
         };
-        Self { inner: Arc::new(HubInner { rooms: DashMap::new(), shared }) }
+        Self {
+            inner: Arc::new(HubInner {
+                rooms: DashMap::new(),
+                shared,
+            }),
+        }
     }
 
     fn shared(&self) -> &Shared {
@@ -167,13 +175,19 @@ impl Hub {
     }
 
     fn find_or_make(&self, row: &RoomRow) -> Arc<Room> {
-        let room = self.inner.rooms.entry(row.key).or_insert_with(|| Room::new(row.clone(), self.shared()));
+        let room = self
+            .inner
+            .rooms
+            .entry(row.key)
+            .or_insert_with(|| Room::new(row.clone(), self.shared()));
         Arc::clone(&room)
     }
 
     /// Forgets a room that nobody has or awaits a seat in.
     fn tidy(&self, key: RoomKey) {
-        self.inner.rooms.remove_if(&key, |_, room| room.vacate(self.shared()));
+        self.inner
+            .rooms
+            .remove_if(&key, |_, room| room.vacate(self.shared()));
     }
 
     /// Carries out what is due, for ever: publications, graces, pings and timeouts, ends of rooms.
@@ -195,7 +209,10 @@ impl Hub {
     fn carry_out(&self, job: Job, stalled: bool) {
         let shared = self.shared();
         match job {
-            Job::Publish(room) => room.upgrade().into_iter().for_each(|room| room.publish(shared)),
+            Job::Publish(room) => room
+                .upgrade()
+                .into_iter()
+                .for_each(|room| room.publish(shared)),
             Job::Age(room) => {
                 if let Some(room) = room.upgrade() {
                     room.mind_age(shared);
@@ -208,7 +225,10 @@ impl Hub {
                     self.tidy(room.key);
                 }
             }
-            Job::Nudge(line) => line.upgrade().into_iter().for_each(|line| line.signal(line::FRAMES)),
+            Job::Nudge(line) => line
+                .upgrade()
+                .into_iter()
+                .for_each(|line| line.signal(line::FRAMES)),
             Job::Check(line) => {
                 if let Some(line) = line.upgrade().filter(|line| line.ending().is_none()) {
                     let next = line.check(shared.tick(), shared.floor(), shared.options.patience);
@@ -221,9 +241,15 @@ impl Hub {
     /// After the whole server stood still everybody is pinged afresh before anybody is timed out.
     fn forgive_stall(&self) {
         let shared = self.shared();
-        tracing::warn!("the server stood still for more than {} s; pinging everybody", agenda::STALL.as_secs());
+        tracing::warn!(
+            "the server stood still for more than {} s; pinging everybody",
+            agenda::STALL.as_secs()
+        );
         let ping_after = shared.options.patience.ping_after.as_millis() as u64;
-        shared.floor.store(shared.tick().0.saturating_sub(ping_after), Ordering::Relaxed);
+        shared.floor.store(
+            shared.tick().0.saturating_sub(ping_after),
+            Ordering::Relaxed,
+        );
         for room in self.live_rooms() {
             for line in room.lines() {
                 line.signal(line::PING);
@@ -232,7 +258,11 @@ impl Hub {
     }
 
     fn live_rooms(&self) -> Vec<Arc<Room>> {
-        self.inner.rooms.iter().map(|entry| Arc::clone(entry.value())).collect()
+        self.inner
+            .rooms
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .collect()
     }
 
     /// Takes in what the previous node left, each seat for the restart grace.
@@ -240,7 +270,11 @@ impl Hub {
         let until = Instant::now() + self.shared().options.restart_grace;
         for row in &restored.rooms {
             let room = self.find_or_make(row);
-            for saved in restored.seats.iter().filter(|saved| saved.participant.room_key == row.key) {
+            for saved in restored
+                .seats
+                .iter()
+                .filter(|saved| saved.participant.room_key == row.key)
+            {
                 room.restore(saved, until, self.shared());
             }
         }
@@ -259,16 +293,33 @@ impl Hub {
     /// Collects what changed since the last call. Costs one pass over what is dirty, none over what is not.
     pub fn collect_dirty(&self) -> Dirty {
         let shared = self.shared();
-        let mut dirty = Dirty { seen: Vec::with_capacity(shared.dirty.len()), states: HashMap::new() };
+        let mut dirty = Dirty {
+            seen: Vec::with_capacity(shared.dirty.len()),
+            states: HashMap::new(),
+        };
         // As many as there are now: what is marked meanwhile belongs to the next flush.
         for _ in 0..shared.dirty.len() {
-            let Some(pulse) = shared.dirty.pop() else { break };
+            let Some(pulse) = shared.dirty.pop() else {
+                break;
+            };
             let last_seen_at = pulse.collect(|at| shared.stamp(at));
-            dirty.seen.push((pulse.room, pulse.id, Seen { key: pulse.key, last_seen_at, departed: None }));
+            dirty.seen.push((
+                pulse.room,
+                pulse.id,
+                Seen {
+                    key: pulse.key,
+                    last_seen_at,
+                    departed: None,
+                },
+            ));
         }
         for _ in 0..shared.departures.len() {
-            let Some(departure) = shared.departures.pop() else { break };
-            dirty.seen.push((departure.room, ParticipantId::default(), departure.seen));
+            let Some(departure) = shared.departures.pop() else {
+                break;
+            };
+            dirty
+                .seen
+                .push((departure.room, ParticipantId::default(), departure.seen));
         }
         dirty.states = std::mem::take(&mut *shared.states.lock());
         dirty
@@ -281,7 +332,8 @@ impl Hub {
 
     /// How many seats the room has, and the latest sign of life among them.
     pub fn online(&self, key: RoomKey) -> (usize, Option<Timestamp>) {
-        self.find(key).map_or((0, None), |room| room.online(self.shared()))
+        self.find(key)
+            .map_or((0, None), |room| room.online(self.shared()))
     }
 
     /// When a participant was last heard of; `None` without a seat.
@@ -295,8 +347,15 @@ impl Hub {
     }
 
     /// Who is here, ordered by id and after `after`: sequence number, occupancy, people.
-    pub fn present(&self, key: RoomKey, after: Option<ParticipantId>, limit: usize) -> (u64, u64, Vec<Present>) {
-        self.find(key).map_or((0, 0, Vec::new()), |room| room.present(after, limit, self.shared()))
+    pub fn present(
+        &self,
+        key: RoomKey,
+        after: Option<ParticipantId>,
+        limit: usize,
+    ) -> (u64, u64, Vec<Present>) {
+        self.find(key).map_or((0, 0, Vec::new()), |room| {
+            room.present(after, limit, self.shared())
+        })
     }
 
     /// The settings of a live room, as a resume sees them without asking the store.
@@ -326,14 +385,21 @@ impl Hub {
                     return Err(full);
                 }
                 Reserve::Gone => {
-                    self.inner.rooms.remove_if(&row.key, |_, found| Arc::ptr_eq(found, &room));
+                    self.inner
+                        .rooms
+                        .remove_if(&row.key, |_, found| Arc::ptr_eq(found, &room));
                 }
             }
         }
     }
 
     /// Holds the seat of a participant that resumes, if it is still held. `None`: it is not, ask the store.
-    pub fn resume(&self, key: RoomKey, id: ParticipantId, removals: i64) -> Option<Result<Reservation, Full>> {
+    pub fn resume(
+        &self,
+        key: RoomKey,
+        id: ParticipantId,
+        removals: i64,
+    ) -> Option<Result<Reservation, Full>> {
         let room = self.find(key)?;
         let limit = self.shared().options.connections_per_participant;
         let held = room.reserve_held(id, removals, limit)?;
@@ -363,11 +429,30 @@ impl Hub {
     }
 
     /// Sends a broadcast of the application to everybody in a room, or to some. It does not count against the budget.
-    pub fn announce(&self, key: RoomKey, event: String, payload: Box<RawValue>, to: Option<Vec<ParticipantId>>) {
+    pub fn announce(
+        &self,
+        key: RoomKey,
+        event: String,
+        payload: Box<RawValue>,
+        to: Option<Vec<ParticipantId>>,
+    ) {
         if let Some(room) = self.find(key) {
-            let text = ServerMessage::Broadcast { from: None, event, payload }.to_text();
+            let text = ServerMessage::Broadcast {
+                from: None,
+                event,
+                payload,
+            }
+            .to_text();
             // Only senders in the room have a budget to exceed.
-            let _ = room.broadcast(Kind::Broadcast { from: None, to: to.map(Into::into) }, text, true, self.shared());
+            let _ = room.broadcast(
+                Kind::Broadcast {
+                    from: None,
+                    to: to.map(Into::into),
+                },
+                text,
+                true,
+                self.shared(),
+            );
         }
     }
 
@@ -378,7 +463,10 @@ impl Hub {
 
     /// How many seats there are. Walks all rooms.
     pub fn seats(&self) -> usize {
-        self.live_rooms().iter().map(|room| room.online(self.shared()).0).sum()
+        self.live_rooms()
+            .iter()
+            .map(|room| room.online(self.shared()).0)
+            .sum()
     }
 }
 
@@ -418,7 +506,17 @@ impl Departure {
     /// Somebody the store admitted who never sat down.
     fn unseated(participant: &ParticipantRow, now: Timestamp) -> Self {
         let last_seen_at = participant.last_seen_at;
-        let departed = Departed { left_at: now.max(last_seen_at), generation: participant.generation };
-        Self { room: participant.room_key, seen: Seen { key: participant.key, last_seen_at, departed: Some(departed) } }
+        let departed = Departed {
+            left_at: now.max(last_seen_at),
+            generation: participant.generation,
+        };
+        Self {
+            room: participant.room_key,
+            seen: Seen {
+                key: participant.key,
+                last_seen_at,
+                departed: Some(departed),
+            },
+        }
     }
 }

@@ -13,9 +13,11 @@
 //! | [`store`] | what the rest may ask of a database |
 //! | [`flusher`], [`reaper`] | what is written later, and what is deleted |
 //! | [`server`] | builds the parts; start, drain and stop |
+//! | [`cli`], [`config`], [`telemetry`] | the program around it |
 
 pub mod admission;
 mod backoff;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -27,3 +29,4 @@ pub mod presence;
 pub mod reaper;
 pub mod server;
 pub mod store;
+pub mod telemetry;

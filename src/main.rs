@@ -1,9 +1,47 @@
-//! Temporary.
-fn main() {
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let mut c = rollcall::config::Config::default_dev();
-        c.database_url = std::env::args().nth(1).unwrap();
-        c.listen = std::env::args().nth(2).unwrap().parse().unwrap();
-        rollcall::server::run(c).await.unwrap();
-    });
+//! The `rollcall` program: reads its words, and runs what they ask for.
+
+use std::{future::Future, process::ExitCode};
+
+use rollcall::{
+    cli::{self, Command},
+    config::Options,
+    telemetry,
+};
+use tokio::runtime::Builder;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Ok(Command::Serve(options)) => serve(&options),
+        Ok(Command::Migrate(database)) => block_on(cli::migrate(&database)),
+        Ok(Command::Verify(verification)) => block_on(cli::verify(&verification)),
+        Ok(Command::Remote(remote)) => cli::ask(&remote),
+        Err(code) => code,
+    }
+}
+
+fn serve(options: &Options) -> ExitCode {
+    let config = match options.resolve() {
+        Ok(config) => config,
+        Err(mistakes) => return cli::misconfigured(&mistakes),
+    };
+    telemetry::init(&config);
+    block_on(async {
+        // The one call of the server.
+        match rollcall::server::run(config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => cli::failed(&error),
+        }
+    })
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(work);
+            // Whatever had to end has ended; what is left must not hold the process.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => cli::failed(&error),
+    }
 }

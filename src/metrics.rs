@@ -53,15 +53,43 @@ impl Default for Metrics {
             connections: metric!("connections", "WebSockets with a seat", Gauge::default()),
             rooms: metric!("rooms_live", "Rooms in memory", Gauge::default()),
             seats: metric!("seats", "Seats, grace included", Gauge::default()),
-            joins: metric!("joins", "Joins by outcome: admitted, resumed, or the problem's code", Family::default()),
-            endings: metric!("connections_ended", "Connections ended, by reason", Family::default()),
+            joins: metric!(
+                "joins",
+                "Joins by outcome: admitted, resumed, or the problem's code",
+                Family::default()
+            ),
+            endings: metric!(
+                "connections_ended",
+                "Connections ended, by reason",
+                Family::default()
+            ),
             frames_in: metric!("frames_received", "Frames received", Counter::default()),
-            frames_out: metric!("frames_fanned_out", "Presence and broadcast frames times their readers", Counter::default()),
-            flush_seconds: metric!("flush_seconds", "Time of a flush", Histogram::new(flush_buckets)),
-            flushed_rows: metric!("flushed_rows", "Participants written by flushes", Counter::default()),
+            frames_out: metric!(
+                "frames_fanned_out",
+                "Presence and broadcast frames times their readers",
+                Counter::default()
+            ),
+            flush_seconds: metric!(
+                "flush_seconds",
+                "Time of a flush",
+                Histogram::new(flush_buckets)
+            ),
+            flushed_rows: metric!(
+                "flushed_rows",
+                "Participants written by flushes",
+                Counter::default()
+            ),
             flush_failures: metric!("flush_failures", "Flushes that failed", Counter::default()),
-            flush_backlog: metric!("flush_backlog", "Participants waiting for a flush after a failure", Gauge::default()),
-            reaped_rooms: metric!("reaped_rooms", "Rooms deleted by the reaper", Counter::default()),
+            flush_backlog: metric!(
+                "flush_backlog",
+                "Participants waiting for a flush after a failure",
+                Gauge::default()
+            ),
+            reaped_rooms: metric!(
+                "reaped_rooms",
+                "Rooms deleted by the reaper",
+                Counter::default()
+            ),
             sweeps: metric!("sweeps", "Sweeps of the reaper", Counter::default()),
             registry: Mutex::new(registry),
             last_flush_millis: AtomicI64::new(0),
@@ -78,7 +106,9 @@ impl Metrics {
 
     /// A connection ended.
     pub fn ended(&self, ending: Ending) {
-        self.endings.get_or_create(&[("reason", ending.as_str())]).inc();
+        self.endings
+            .get_or_create(&[("reason", ending.as_str())])
+            .inc();
     }
 
     /// A frame came in.
@@ -97,7 +127,8 @@ impl Metrics {
         self.flushed_rows.inc_by(rows);
         self.flush_backlog.set(0);
         self.flushes.fetch_add(1, Ordering::Relaxed);
-        self.last_flush_millis.store(took.as_millis() as i64, Ordering::Relaxed);
+        self.last_flush_millis
+            .store(took.as_millis() as i64, Ordering::Relaxed);
     }
 
     /// A flush failed; this many participants wait for the next.

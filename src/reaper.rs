@@ -48,7 +48,9 @@ struct Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reaper").field("criteria", &self.criteria).finish_non_exhaustive()
+        f.debug_struct("Reaper")
+            .field("criteria", &self.criteria)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +104,9 @@ impl Reaper {
             one_at_a_time: tokio::sync::Mutex::default(),
             past: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Sweeps every interval until stopped.
@@ -114,7 +118,11 @@ impl Reaper {
             }
             match self.sweep(false).await {
                 Ok(sweep) if sweep.rooms.is_empty() => {}
-                Ok(sweep) => info!(rooms = sweep.rooms.len(), participants = sweep.participants, "reaped idle rooms"),
+                Ok(sweep) => info!(
+                    rooms = sweep.rooms.len(),
+                    participants = sweep.participants,
+                    "reaped idle rooms"
+                ),
                 Err(error) => warn!(error = &error as &dyn std::error::Error, "sweep skipped"),
             }
         }
@@ -131,10 +139,20 @@ impl Reaper {
         if !dry_run {
             self.check_ready(started)?;
         }
-        let mut sweep = Sweep { at, rooms: Vec::new(), participants: 0, dry_run, took_ms: 0 };
+        let mut sweep = Sweep {
+            at,
+            rooms: Vec::new(),
+            participants: 0,
+            dry_run,
+            took_ms: 0,
+        };
         let mut after = RoomKey(0);
         loop {
-            let candidates = self.inner.store.reap_candidates(self.inner.criteria, after, CHUNK).await?;
+            let candidates = self
+                .inner
+                .store
+                .reap_candidates(self.inner.criteria, after, CHUNK)
+                .await?;
             let Some(last) = candidates.last() else { break };
             after = last.key;
             for room in self.reap(&candidates, dry_run).await? {
@@ -151,15 +169,27 @@ impl Reaper {
         Ok(sweep)
     }
 
-    async fn reap(&self, candidates: &[ReapedRoom], dry_run: bool) -> Result<Vec<ReapedRoom>, StoreError> {
+    async fn reap(
+        &self,
+        candidates: &[ReapedRoom],
+        dry_run: bool,
+    ) -> Result<Vec<ReapedRoom>, StoreError> {
         let hub = &self.inner.hub;
-        let quiet: Vec<RoomKey> = candidates.iter().map(|room| room.key).filter(|key| !hub.is_live(*key)).collect();
+        let quiet: Vec<RoomKey> = candidates
+            .iter()
+            .map(|room| room.key)
+            .filter(|key| !hub.is_live(*key))
+            .collect();
         if quiet.is_empty() {
             return Ok(Vec::new());
         }
         self.inner.flusher.flush().await?;
         let quiet: Vec<RoomKey> = quiet.into_iter().filter(|key| !hub.is_live(*key)).collect();
-        let reaped = self.inner.store.reap(&quiet, self.inner.criteria, dry_run).await?;
+        let reaped = self
+            .inner
+            .store
+            .reap(&quiet, self.inner.criteria, dry_run)
+            .await?;
         if !dry_run {
             for room in &reaped {
                 hub.evict(room.key, Ending::RoomExpired);

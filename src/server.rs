@@ -105,7 +105,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let server = Server::start(config, store, clock).await?;
     info!(address = %server.addr, "listening");
     if dev_mode {
-        warn!("dev mode: no API key is set, anybody on this machine may manage rooms. Open http://{}/", server.addr);
+        warn!(
+            "dev mode: no API key is set, anybody on this machine may manage rooms. Open http://{}/",
+            server.addr
+        );
     }
     server.serve_until(signals).await
 }
@@ -115,20 +118,41 @@ impl Server {
     ///
     /// # Errors
     /// The store cannot be asked, or the address cannot be listened on.
-    pub async fn start(config: Config, store: Arc<dyn Store>, clock: Clock) -> Result<Self, ServeError> {
+    pub async fn start(
+        config: Config,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::default());
         let hub = Hub::new(&config, store.clock().clone(), Arc::clone(&metrics));
-        let flusher = Flusher::new(hub.clone(), Arc::clone(&store), Arc::clone(&metrics), config.flush_interval);
+        let flusher = Flusher::new(
+            hub.clone(),
+            Arc::clone(&store),
+            Arc::clone(&metrics),
+            config.flush_interval,
+        );
         let reaper = reaper(&config, &hub, &store, &flusher, &metrics);
         let key = ResumeKey::new(&store.signing_key().await?);
-        let (admission, worker) = admission(&config, &hub, &store, &flusher, &metrics, clock.clone(), key);
+        let (admission, worker) = admission(
+            &config,
+            &hub,
+            &store,
+            &flusher,
+            &metrics,
+            clock.clone(),
+            key,
+        );
         let readiness = Arc::new(Readiness::default());
         let is_ours = take_over(&*store, &hub, &config, &readiness).await?;
         let (listener, addr) = accept::listen(config.listen)?;
 
         let connections = TaskTracker::new();
-        let deps = Deps { config: Arc::clone(&config), admission: admission.clone(), metrics: Arc::clone(&metrics) };
+        let deps = Deps {
+            config: Arc::clone(&config),
+            admission: admission.clone(),
+            metrics: Arc::clone(&metrics),
+        };
         let parts = Parts {
             config: Arc::clone(&config),
             hub: hub.clone(),
@@ -171,7 +195,8 @@ impl Server {
         let takes_over = self.take_over_later(is_ours, config);
         self.spawn_service(async move {
             takes_over.await;
-            let _reaper_until_the_flusher_ends = tokio::join!(flusher.run(stop.clone()), reaper.run(stop));
+            let _reaper_until_the_flusher_ends =
+                tokio::join!(flusher.run(stop.clone()), reaper.run(stop));
         });
     }
 
@@ -186,24 +211,39 @@ impl Server {
     }
 
     /// Waits for the previous node to go, if it has not yet.
-    fn take_over_later(&self, is_ours: bool, config: &Arc<Config>) -> impl Future<Output = ()> + Send + 'static {
+    fn take_over_later(
+        &self,
+        is_ours: bool,
+        config: &Arc<Config>,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (store, hub) = (Arc::clone(self.store.get()), self.hub.clone());
         let (readiness, config) = (Arc::clone(&self.readiness), Arc::clone(config));
         async move {
             let mut is_ours = is_ours;
             while !is_ours {
                 tokio::time::sleep(jittered(TAKE_OVER_EVERY)).await;
-                is_ours = take_over(&*store, &hub, &config, &readiness).await.unwrap_or_else(|error| {
-                    warn!(error = &error as &dyn std::error::Error, "the database could not be taken over");
-                    false
-                });
+                is_ours = take_over(&*store, &hub, &config, &readiness)
+                    .await
+                    .unwrap_or_else(|error| {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the database could not be taken over"
+                        );
+                        false
+                    });
             }
         }
     }
 
     fn spawn_listener(&self, listener: TcpListener, parts: Parts, config: &Arc<Config>) {
         let router = http::router(parts);
-        let accept = accept::run(listener, router, config.limits.max_connections, self.services.clone(), self.stop_http.clone());
+        let accept = accept::run(
+            listener,
+            router,
+            config.limits.max_connections,
+            self.services.clone(),
+            self.stop_http.clone(),
+        );
         self.services.spawn(accept);
     }
 
@@ -235,7 +275,11 @@ impl Server {
                 return Err(ServeError::Unclean);
             }
         }
-        if died { Err(ServeError::TaskDied) } else { Ok(()) }
+        if died {
+            Err(ServeError::TaskDied)
+        } else {
+            Ok(())
+        }
     }
 
     /// Drains, flushes and closes within the drain timeout.
@@ -246,13 +290,21 @@ impl Server {
         let is_ours = self.readiness.get() == State::Ready;
         let ended = timeout(self.drain_timeout, self.drain()).await;
         if ended.is_err() {
-            error!(connections = self.connections.len(), tasks = self.services.len(), "not everything ended within the drain timeout");
+            error!(
+                connections = self.connections.len(),
+                tasks = self.services.len(),
+                "not everything ended within the drain timeout"
+            );
         }
         self.stop_http.cancel();
         self.stop.cancel();
         let flushed = self.flush_last(is_ours).await;
         self.store.get().close().await;
-        if ended.is_ok() && flushed { Ok(()) } else { Err(ServeError::Unclean) }
+        if ended.is_ok() && flushed {
+            Ok(())
+        } else {
+            Err(ServeError::Unclean)
+        }
     }
 
     /// Joins are refused from here on, and everybody is told to come back.
@@ -276,7 +328,10 @@ impl Server {
             Ok(Ok(())) => {}
             _ => {
                 let rows = self.flusher.backlog().await;
-                error!(rows, "the last flush failed: the last-seen of these participants is lost");
+                error!(
+                    rows,
+                    "the last flush failed: the last-seen of these participants is lost"
+                );
                 return false;
             }
         }
@@ -293,7 +348,12 @@ impl Server {
 /// The last flush may take this long beyond the drain.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
-async fn take_over(store: &dyn Store, hub: &Hub, config: &Config, readiness: &Readiness) -> Result<bool, StoreError> {
+async fn take_over(
+    store: &dyn Store,
+    hub: &Hub,
+    config: &Config,
+    readiness: &Readiness,
+) -> Result<bool, StoreError> {
     let Some(restored) = store.take_over(config.heartbeat_timeout).await? else {
         if readiness.get() == State::Standby {
             info!("another node serves this database; waiting for it to stop");
@@ -302,16 +362,37 @@ async fn take_over(store: &dyn Store, hub: &Hub, config: &Config, readiness: &Re
     };
     hub.restore(&restored);
     if !restored.seats.is_empty() {
-        info!(seats = restored.seats.len(), rooms = restored.rooms.len(), "restored the seats of the previous node");
+        info!(
+            seats = restored.seats.len(),
+            rooms = restored.rooms.len(),
+            "restored the seats of the previous node"
+        );
     }
     readiness.set(State::Ready);
     Ok(true)
 }
 
-fn reaper(config: &Config, hub: &Hub, store: &Arc<dyn Store>, flusher: &Flusher, metrics: &Arc<Metrics>) -> Reaper {
-    let criteria = ReapCriteria { min_age: config.reap_min_age, below_participants: config.reap_below_participants };
+fn reaper(
+    config: &Config,
+    hub: &Hub,
+    store: &Arc<dyn Store>,
+    flusher: &Flusher,
+    metrics: &Arc<Metrics>,
+) -> Reaper {
+    let criteria = ReapCriteria {
+        min_age: config.reap_min_age,
+        below_participants: config.reap_below_participants,
+    };
     let quiet = config.heartbeat_interval;
-    Reaper::new(hub.clone(), Arc::clone(store), flusher.clone(), Arc::clone(metrics), criteria, config.reap_interval, quiet)
+    Reaper::new(
+        hub.clone(),
+        Arc::clone(store),
+        flusher.clone(),
+        Arc::clone(metrics),
+        criteria,
+        config.reap_interval,
+        quiet,
+    )
 }
 
 fn admission(

@@ -14,7 +14,9 @@ pub mod verify;
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use rollcall_protocol::{DisplayName, InviteId, OnIdle, ParticipantId, RoomId, RoomView, Timestamp, UserId};
+use rollcall_protocol::{
+    DisplayName, InviteId, OnIdle, ParticipantId, RoomId, RoomView, Timestamp, UserId,
+};
 use serde_json::{Map, Value};
 
 pub use self::clock::StoreClock;
@@ -81,7 +83,9 @@ impl RoomRow {
 
     /// When the room is idle if nobody is heard after `last_activity`; `None` if never.
     pub fn idle_at(&self, last_activity: Timestamp) -> Option<Timestamp> {
-        self.settings.idle_timeout.map(|timeout| last_activity + timeout)
+        self.settings
+            .idle_timeout
+            .map(|timeout| last_activity + timeout)
     }
 
     /// The room as clients and the management API see it.
@@ -90,7 +94,10 @@ impl RoomRow {
             id: self.id.clone(),
             created_at: self.created_at,
             // Options may set a default with a fraction; a reader is better told a little too much than too little.
-            idle_timeout_seconds: self.settings.idle_timeout.map(|timeout| timeout.as_millis().div_ceil(1000) as u64),
+            idle_timeout_seconds: self
+                .settings
+                .idle_timeout
+                .map(|timeout| timeout.as_millis().div_ceil(1000) as u64),
             expires_at: self.ends_at(),
             metadata: self.settings.metadata.clone().into(),
         }
@@ -385,14 +392,19 @@ impl ReapCriteria {
     ) -> Option<RoomEndCause> {
         let is_spared = room.settings.on_idle == OnIdle::Keep
             || self.min_age.is_some_and(|age| room.created_at + age > now)
-            || self.below_participants.is_some_and(|below| participants >= u64::from(below));
+            || self
+                .below_participants
+                .is_some_and(|below| participants >= u64::from(below));
         if is_spared {
             None
         } else if room.ends_at().is_some_and(|end| end <= now) {
             Some(RoomEndCause::MaxAge)
         } else {
             let is_idle = room.idle_at(last_activity).is_some_and(|idle| idle <= now);
-            room.settings.idle_timeout.filter(|_| is_idle).map(RoomEndCause::Idle)
+            room.settings
+                .idle_timeout
+                .filter(|_| is_idle)
+                .map(RoomEndCause::Idle)
         }
     }
 }
@@ -525,18 +537,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// At most `limit` rooms after `after` (by key) that look reapable by the coarse column: idle and `on_idle: delete`, or
     /// past their maximum age (`on_idle: delete` too), and meeting `criteria`. Takes no lock.
-    async fn reap_candidates(&self, criteria: ReapCriteria, after: RoomKey, limit: u32) -> Result<Vec<ReapedRoom>, StoreError>;
+    async fn reap_candidates(
+        &self,
+        criteria: ReapCriteria,
+        after: RoomKey,
+        limit: u32,
+    ) -> Result<Vec<ReapedRoom>, StoreError>;
 
     /// Deletes those of `keys` that still are reapable when looked at exactly, under a lock; their invites remember how
     /// the room ended. The others' `last_active_at` advances to what was found. Answers what was deleted, or with
     /// `dry_run` what would have been, changing nothing.
-    async fn reap(&self, keys: &[RoomKey], criteria: ReapCriteria, dry_run: bool) -> Result<Vec<ReapedRoom>, StoreError>;
+    async fn reap(
+        &self,
+        keys: &[RoomKey],
+        criteria: ReapCriteria,
+        dry_run: bool,
+    ) -> Result<Vec<ReapedRoom>, StoreError>;
 
     /// Deletes invites whose room went away longer than `keep` ago; at most `limit`. Answers how many.
     async fn purge_invites(&self, keep: Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Makes a room.
-    async fn create_room(&self, id: &RoomId, settings: &RoomSettings) -> Result<Created, StoreError>;
+    async fn create_room(
+        &self,
+        id: &RoomId,
+        settings: &RoomSettings,
+    ) -> Result<Created, StoreError>;
 
     /// Finds a room by the application's id.
     async fn room(&self, id: &RoomId) -> Result<Option<RoomRow>, StoreError>;
@@ -551,7 +577,11 @@ pub trait Store: Send + Sync + 'static {
     async fn rooms(&self, after: RoomKey, limit: u32) -> Result<Vec<RoomRow>, StoreError>;
 
     /// Changes a room's settings.
-    async fn patch_room(&self, id: &RoomId, patch: &RoomPatch) -> Result<Option<RoomRow>, StoreError>;
+    async fn patch_room(
+        &self,
+        id: &RoomId,
+        patch: &RoomPatch,
+    ) -> Result<Option<RoomRow>, StoreError>;
 
     /// Sets the room's `last_active_at` to now.
     async fn touch_room(&self, id: &RoomId) -> Result<Option<RoomRow>, StoreError>;
@@ -560,23 +590,50 @@ pub trait Store: Send + Sync + 'static {
     async fn delete_room(&self, id: &RoomId) -> Result<Option<RoomRow>, StoreError>;
 
     /// At most `limit` participants of a room by key, after `after`.
-    async fn participants(&self, room: RoomKey, after: ParticipantKey, limit: u32) -> Result<Vec<ParticipantRow>, StoreError>;
+    async fn participants(
+        &self,
+        room: RoomKey,
+        after: ParticipantKey,
+        limit: u32,
+    ) -> Result<Vec<ParticipantRow>, StoreError>;
 
     /// Finds a participant of a room.
-    async fn participant(&self, room: RoomKey, id: ParticipantId) -> Result<Option<ParticipantRow>, StoreError>;
+    async fn participant(
+        &self,
+        room: RoomKey,
+        id: ParticipantId,
+    ) -> Result<Option<ParticipantRow>, StoreError>;
 
     /// Removes a participant: inactive, left now, one removal on, barred if asked, and its invite revoked if asked.
-    async fn remove_participant(&self, room: RoomKey, id: ParticipantId, bar: bool, revoke_invite: bool)
-    -> Result<Option<ParticipantRow>, StoreError>;
+    async fn remove_participant(
+        &self,
+        room: RoomKey,
+        id: ParticipantId,
+        bar: bool,
+        revoke_invite: bool,
+    ) -> Result<Option<ParticipantRow>, StoreError>;
 
     /// Lifts the bar.
-    async fn restore_participant(&self, room: RoomKey, id: ParticipantId) -> Result<Option<ParticipantRow>, StoreError>;
+    async fn restore_participant(
+        &self,
+        room: RoomKey,
+        id: ParticipantId,
+    ) -> Result<Option<ParticipantRow>, StoreError>;
 
     /// Makes an invite; `None` if the room is not there.
-    async fn create_invite(&self, room: &RoomId, invite: &NewInvite) -> Result<Option<InviteRow>, StoreError>;
+    async fn create_invite(
+        &self,
+        room: &RoomId,
+        invite: &NewInvite,
+    ) -> Result<Option<InviteRow>, StoreError>;
 
     /// At most `limit` invites of a room by key, after `after`.
-    async fn invites(&self, room: RoomKey, after: InviteKey, limit: u32) -> Result<Vec<InviteRow>, StoreError>;
+    async fn invites(
+        &self,
+        room: RoomKey,
+        after: InviteKey,
+        limit: u32,
+    ) -> Result<Vec<InviteRow>, StoreError>;
 
     /// Revokes an invite; revoking again changes nothing.
     async fn revoke_invite(&self, id: InviteId) -> Result<Option<InviteRow>, StoreError>;

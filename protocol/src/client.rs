@@ -56,7 +56,9 @@ pub struct Ref(#[cfg_attr(feature = "schema", schemars(with = "Value"))] Box<Raw
 impl Ref {
     fn read(raw: &RawValue) -> Option<Self> {
         let text = raw.get();
-        let is_name = text.starts_with('"') || text.starts_with('-') || text.starts_with(|c: char| c.is_ascii_digit());
+        let is_name = text.starts_with('"')
+            || text.starts_with('-')
+            || text.starts_with(|c: char| c.is_ascii_digit());
         (is_name && text.len() <= 130).then(|| Self(raw.to_owned()))
     }
 
@@ -115,7 +117,9 @@ struct Fields<'a> {
 }
 
 /// A payload of `null` is one.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -126,52 +130,89 @@ impl ClientMessage {
     /// Names the field that is not as it should be.
     pub fn decode(text: &str, limits: &MessageLimits) -> Result<Inbound, Rejected> {
         if text == r#"{"type":"heartbeat"}"# {
-            return Ok(Inbound { message: Self::Heartbeat, reference: None });
+            return Ok(Inbound {
+                message: Self::Heartbeat,
+                reference: None,
+            });
         }
         if !text.trim_start().starts_with('{') {
-            return Err(rejected(ErrorCode::BadMessage, "a message is a JSON object"));
+            return Err(rejected(
+                ErrorCode::BadMessage,
+                "a message is a JSON object",
+            ));
         }
-        let fields: Fields<'_> = serde_json::from_str(text)
-            .map_err(|error| rejected(ErrorCode::BadMessage, format!("the message is not JSON: {error}")))?;
-        let reference = match fields.reference {
-            Some(raw) => Some(Ref::read(raw).ok_or_else(|| bad_field("ref", "a string of at most 128 bytes, or a number"))?),
-            None => None,
-        };
+        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| {
+            rejected(
+                ErrorCode::BadMessage,
+                format!("the message is not JSON: {error}"),
+            )
+        })?;
+        let reference =
+            match fields.reference {
+                Some(raw) => Some(Ref::read(raw).ok_or_else(|| {
+                    bad_field("ref", "a string of at most 128 bytes, or a number")
+                })?),
+                None => None,
+            };
         match fields.message(limits) {
             Ok(message) => Ok(Inbound { message, reference }),
-            Err(rejected) => Err(Rejected { reference, ..rejected }),
+            Err(rejected) => Err(Rejected {
+                reference,
+                ..rejected
+            }),
         }
     }
 }
 
 impl Fields<'_> {
     fn message(&self, limits: &MessageLimits) -> Result<ClientMessage, Rejected> {
-        let kind = self.kind.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let kind = kind.ok_or_else(|| rejected(ErrorCode::BadMessage, "a message has a \"type\", which is a string"))?;
+        let kind = self
+            .kind
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        let kind = kind.ok_or_else(|| {
+            rejected(
+                ErrorCode::BadMessage,
+                "a message has a \"type\", which is a string",
+            )
+        })?;
         Ok(match kind.as_str() {
             "heartbeat" => ClientMessage::Heartbeat,
             "leave" => ClientMessage::Leave,
-            "update" => ClientMessage::Update { status: self.status()?, state: self.state()? },
-            "broadcast" => {
-                ClientMessage::Broadcast { event: self.event(limits)?, payload: self.payload()?, to: self.to(limits)? }
-            }
+            "update" => ClientMessage::Update {
+                status: self.status()?,
+                state: self.state()?,
+            },
+            "broadcast" => ClientMessage::Broadcast {
+                event: self.event(limits)?,
+                payload: self.payload()?,
+                to: self.to(limits)?,
+            },
             "token" => {
                 let token = required(self.token, "token")?;
-                ClientMessage::Token { token: read(token, "token", "a string")? }
+                ClientMessage::Token {
+                    token: read(token, "token", "a string")?,
+                }
             }
             other => {
                 let name: String = other.chars().take(64).collect();
-                return Err(rejected(ErrorCode::UnknownType, format!("there is no message of type {name:?}")));
+                return Err(rejected(
+                    ErrorCode::UnknownType,
+                    format!("there is no message of type {name:?}"),
+                ));
             }
         })
     }
 
     fn status(&self) -> Result<Option<Status>, Rejected> {
-        self.status.map(|raw| read(raw, "status", "\"active\" or \"idle\"")).transpose()
+        self.status
+            .map(|raw| read(raw, "status", "\"active\" or \"idle\""))
+            .transpose()
     }
 
     fn state(&self) -> Result<Option<Map<String, Value>>, Rejected> {
-        let Some(raw) = self.state else { return Ok(None) };
+        let Some(raw) = self.state else {
+            return Ok(None);
+        };
         check_nesting(raw, "state")?;
         read(raw, "state", "an object").map(Some)
     }
@@ -179,7 +220,10 @@ impl Fields<'_> {
     fn event(&self, limits: &MessageLimits) -> Result<String, Rejected> {
         let event: String = read(required(self.event, "event")?, "event", "a string")?;
         if !(1..=limits.event_chars).contains(&event.chars().count()) {
-            return Err(bad_field("event", &format!("1 to {} characters long", limits.event_chars)));
+            return Err(bad_field(
+                "event",
+                &format!("1 to {} characters long", limits.event_chars),
+            ));
         }
         Ok(event)
     }
@@ -194,10 +238,21 @@ impl Fields<'_> {
         let Some(raw) = self.to else { return Ok(None) };
         let to: Vec<String> = read(raw, "to", "an array of participant ids")?;
         if to.len() > limits.to {
-            return Err(bad_field("to", &format!("at most {} participants", limits.to)));
+            return Err(bad_field(
+                "to",
+                &format!("at most {} participants", limits.to),
+            ));
         }
-        let unknown = || rejected(ErrorCode::UnknownParticipant, "\"to\" names somebody who is not in this room");
-        to.iter().map(|id| id.parse().map_err(|_| unknown())).collect::<Result<_, _>>().map(Some)
+        let unknown = || {
+            rejected(
+                ErrorCode::UnknownParticipant,
+                "\"to\" names somebody who is not in this room",
+            )
+        };
+        to.iter()
+            .map(|id| id.parse().map_err(|_| unknown()))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 }
 
@@ -222,7 +277,10 @@ fn check_nesting(raw: &RawValue, name: &str) -> Result<(), Rejected> {
             _ => {}
         }
         if depth > NESTING {
-            return Err(bad_field(name, &format!("nested at most {NESTING} levels deep")));
+            return Err(bad_field(
+                name,
+                &format!("nested at most {NESTING} levels deep"),
+            ));
         }
     }
     Ok(())
@@ -233,7 +291,11 @@ fn bad_field(name: &str, what: &str) -> Rejected {
 }
 
 fn rejected(code: ErrorCode, detail: impl Into<String>) -> Rejected {
-    Rejected { code, detail: detail.into(), reference: None }
+    Rejected {
+        code,
+        detail: detail.into(),
+        reference: None,
+    }
 }
 
 #[cfg(test)]
@@ -246,45 +308,99 @@ mod tests {
 
     #[test]
     fn malformed_messages_are_refused_by_name() {
-        let deep = format!(r#"{{"type":"broadcast","event":"e","payload":{}{}}}"#, "[".repeat(65), "]".repeat(65));
-        let many = format!(r#"{{"type":"broadcast","event":"e","to":[{}""]}}"#, r#""","#.repeat(100));
+        let deep = format!(
+            r#"{{"type":"broadcast","event":"e","payload":{}{}}}"#,
+            "[".repeat(65),
+            "]".repeat(65)
+        );
+        let many = format!(
+            r#"{{"type":"broadcast","event":"e","to":[{}""]}}"#,
+            r#""","#.repeat(100)
+        );
         let rows = [
             ("", ErrorCode::BadMessage, "object"),
             ("[]", ErrorCode::BadMessage, "object"),
             ("{", ErrorCode::BadMessage, "not JSON"),
             ("{}", ErrorCode::BadMessage, "type"),
             (r#"{"type":1}"#, ErrorCode::BadMessage, "type"),
-            (r#"{"type":"heartbeat"} x"#, ErrorCode::BadMessage, "not JSON"),
+            (
+                r#"{"type":"heartbeat"} x"#,
+                ErrorCode::BadMessage,
+                "not JSON",
+            ),
             (r#"{"type":"nonsense"}"#, ErrorCode::UnknownType, "nonsense"),
-            (r#"{"type":"update","status":"away"}"#, ErrorCode::BadField, "status"),
-            (r#"{"type":"update","state":[]}"#, ErrorCode::BadField, "state"),
+            (
+                r#"{"type":"update","status":"away"}"#,
+                ErrorCode::BadField,
+                "status",
+            ),
+            (
+                r#"{"type":"update","state":[]}"#,
+                ErrorCode::BadField,
+                "state",
+            ),
             (r#"{"type":"broadcast"}"#, ErrorCode::BadField, "event"),
-            (r#"{"type":"broadcast","event":""}"#, ErrorCode::BadField, "event"),
-            (r#"{"type":"broadcast","event":"e","to":"x"}"#, ErrorCode::BadField, "to"),
-            (r#"{"type":"broadcast","event":"e","to":["x"]}"#, ErrorCode::UnknownParticipant, "to"),
+            (
+                r#"{"type":"broadcast","event":""}"#,
+                ErrorCode::BadField,
+                "event",
+            ),
+            (
+                r#"{"type":"broadcast","event":"e","to":"x"}"#,
+                ErrorCode::BadField,
+                "to",
+            ),
+            (
+                r#"{"type":"broadcast","event":"e","to":["x"]}"#,
+                ErrorCode::UnknownParticipant,
+                "to",
+            ),
             (r#"{"type":"token"}"#, ErrorCode::BadField, "token"),
-            (r#"{"type":"heartbeat","ref":{}}"#, ErrorCode::BadField, "ref"),
+            (
+                r#"{"type":"heartbeat","ref":{}}"#,
+                ErrorCode::BadField,
+                "ref",
+            ),
             (&deep, ErrorCode::BadField, "payload"),
             (&many, ErrorCode::BadField, "to"),
         ];
         for (text, code, named) in rows {
             let rejected = decode(text).unwrap_err();
             assert_eq!(rejected.code, code, "{text}");
-            assert!(rejected.detail.contains(named), "{text}: {}", rejected.detail);
+            assert!(
+                rejected.detail.contains(named),
+                "{text}: {}",
+                rejected.detail
+            );
         }
     }
 
     #[test]
     fn the_ref_comes_back_whatever_is_wrong() {
         let rejected = decode(r#"{"type":"nonsense","ref":"a"}"#).unwrap_err();
-        assert_eq!(rejected.reference.map(|it| it.as_str().to_owned()).as_deref(), Some(r#""a""#));
-        assert_eq!(decode(r#"{"type":"leave","ref":7,"more":[]}"#).unwrap().reference.unwrap().as_str(), "7");
+        assert_eq!(
+            rejected
+                .reference
+                .map(|it| it.as_str().to_owned())
+                .as_deref(),
+            Some(r#""a""#)
+        );
+        assert_eq!(
+            decode(r#"{"type":"leave","ref":7,"more":[]}"#)
+                .unwrap()
+                .reference
+                .unwrap()
+                .as_str(),
+            "7"
+        );
     }
 
     #[test]
     fn a_payload_is_kept_to_the_letter() {
         let inbound = decode(r#"{"type":"broadcast","event":"e","payload":{"x": 1.50}}"#).unwrap();
-        let ClientMessage::Broadcast { payload, .. } = inbound.message else { panic!("a broadcast") };
+        let ClientMessage::Broadcast { payload, .. } = inbound.message else {
+            panic!("a broadcast")
+        };
         assert_eq!(payload.get(), r#"{"x": 1.50}"#);
     }
 }

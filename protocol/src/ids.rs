@@ -218,7 +218,9 @@ impl FromStr for ConnectionId {
         if text.len() != 16 {
             return Err(InvalidId::Foreign);
         }
-        u64::from_str_radix(text, 16).map(Self).map_err(|_| InvalidId::Foreign)
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| InvalidId::Foreign)
     }
 }
 
@@ -230,7 +232,9 @@ impl Serialize for ConnectionId {
 
 impl<'de> Deserialize<'de> for ConnectionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        std::borrow::Cow::<str>::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -257,7 +261,10 @@ mod tests {
         for id in ["", "a b", "ä", "a/b", &"x".repeat(129)] {
             assert!(id.parse::<RoomId>().is_err(), "{id:?}");
         }
-        assert_eq!(" Ada \u{1F600} ".parse::<DisplayName>().unwrap().as_str(), "Ada \u{1F600}");
+        assert_eq!(
+            " Ada \u{1F600} ".parse::<DisplayName>().unwrap().as_str(),
+            "Ada \u{1F600}"
+        );
         assert!("ä".repeat(64).parse::<DisplayName>().is_ok());
         for name in ["", "  ", "a\nb", "a\u{0}", &"x".repeat(65)] {
             assert!(name.parse::<DisplayName>().is_err(), "{name:?}");

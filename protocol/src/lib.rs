@@ -23,7 +23,9 @@ mod time;
 pub use self::{
     client::{ClientMessage, Inbound, Ref, Rejected},
     close::{CloseCode, ComesBack, comes_back},
-    ids::{ConnectionId, DisplayName, InvalidId, InvalidName, InviteId, ParticipantId, RoomId, UserId},
+    ids::{
+        ConnectionId, DisplayName, InvalidId, InvalidName, InviteId, ParticipantId, RoomId, UserId,
+    },
     limits::*,
     problem::{Problem, ProblemCode},
     room::{LeaveReason, Member, OnIdle, RoomView, RosterMode, StateText, Status},

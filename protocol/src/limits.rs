@@ -44,6 +44,11 @@ pub struct MessageLimits {
 
 impl Default for MessageLimits {
     fn default() -> Self {
-        Self { message_bytes: 16 * 1024, state_bytes: 4 * 1024, event_chars: 64, to: 100 }
+        Self {
+            message_bytes: 16 * 1024,
+            state_bytes: 4 * 1024,
+            event_chars: 64,
+            to: 100,
+        }
     }
 }

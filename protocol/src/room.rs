@@ -9,7 +9,11 @@ use crate::{DisplayName, ParticipantId, RoomId, Timestamp, UserId};
 
 /// A room; `Room` on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Room"))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "Room")
+)]
 pub struct RoomView {
     /// Its id.
     pub id: RoomId,
@@ -110,7 +114,11 @@ impl StateText {
 impl From<&Map<String, Value>> for StateText {
     fn from(state: &Map<String, Value>) -> Self {
         // A map of values always is JSON.
-        Self(serde_json::value::to_raw_value(state).unwrap_or_default().into())
+        Self(
+            serde_json::value::to_raw_value(state)
+                .unwrap_or_default()
+                .into(),
+        )
     }
 }
 

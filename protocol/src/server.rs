@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
 use crate::{
-    ConnectionId, DisplayName, LeaveReason, Member, ParticipantId, Ref, RoomView, RosterMode, StateText, Status, Timestamp,
+    ConnectionId, DisplayName, LeaveReason, Member, ParticipantId, Ref, RoomView, RosterMode,
+    StateText, Status, Timestamp,
 };
 
 macro_rules! server_messages {

@@ -55,7 +55,9 @@ impl<'de> Deserialize<'de> for RawRooms {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match serde_json::Value::deserialize(deserializer)? {
             serde_json::Value::String(room) => Ok(Self::One(room)),
-            list => serde_json::from_value(list).map(Self::Some).map_err(serde::de::Error::custom),
+            list => serde_json::from_value(list)
+                .map(Self::Some)
+                .map_err(serde::de::Error::custom),
         }
     }
 }
@@ -86,7 +88,9 @@ pub struct AccessTokens {
 
 impl std::fmt::Debug for AccessTokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccessTokens").field("configured", &self.keys.is_some()).finish_non_exhaustive()
+        f.debug_struct("AccessTokens")
+            .field("configured", &self.keys.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +99,10 @@ impl AccessTokens {
     pub fn new(config: &Config, clock: Clock) -> Self {
         let keys = config.jwt_secret.as_ref().map(|secret| {
             let secret = secret.expose().as_bytes();
-            (DecodingKey::from_secret(secret), EncodingKey::from_secret(secret))
+            (
+                DecodingKey::from_secret(secret),
+                EncodingKey::from_secret(secret),
+            )
         });
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_required_spec_claims(&["exp", "sub"]);
@@ -125,28 +132,50 @@ impl AccessTokens {
     /// `credential_invalid`, or `credential_expired` when only its `exp` has passed.
     pub fn check(&self, token: &str) -> Result<AccessClaims, Problem> {
         let Some((key, _)) = &self.keys else {
-            return Err(invalid("This server accepts no access tokens: no signing secret is configured."));
+            return Err(invalid(
+                "This server accepts no access tokens: no signing secret is configured.",
+            ));
         };
-        let raw = jsonwebtoken::decode::<Raw>(token, key, &self.validation).map_err(|error| refuse(&error))?.claims;
+        let raw = jsonwebtoken::decode::<Raw>(token, key, &self.validation)
+            .map_err(|error| refuse(&error))?
+            .claims;
         let expires_at = Timestamp::from_millis((raw.exp * 1000.0) as i64);
         if raw.observe {
-            return Err(invalid("This server does not support observing yet; ask for a token without \"observe\"."));
+            return Err(invalid(
+                "This server does not support observing yet; ask for a token without \"observe\".",
+            ));
         }
         let claims = AccessClaims {
-            user_id: raw.sub.parse().map_err(|_| invalid("The access token's \"sub\" is not a valid user id."))?,
+            user_id: raw
+                .sub
+                .parse()
+                .map_err(|_| invalid("The access token's \"sub\" is not a valid user id."))?,
             rooms: rooms(raw.room)?,
-            name: raw.name.map(|name| name.parse()).transpose().map_err(|_| invalid("The access token's \"name\" is not a valid name."))?,
+            name: raw
+                .name
+                .map(|name| name.parse())
+                .transpose()
+                .map_err(|_| invalid("The access token's \"name\" is not a valid name."))?,
             create: raw.create,
             expires_at,
         };
         if expires_at <= self.clock.now() {
-            return Err(Problem::new(ProblemCode::CredentialExpired, "This access token has expired."));
+            return Err(Problem::new(
+                ProblemCode::CredentialExpired,
+                "This access token has expired.",
+            ));
         }
         Ok(claims)
     }
 
     /// Mints a token for one room, or says that no secret is configured.
-    pub fn mint(&self, room: &RoomId, user: &UserId, name: Option<&DisplayName>, expires_at: Timestamp) -> Result<String, Problem> {
+    pub fn mint(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        name: Option<&DisplayName>,
+        expires_at: Timestamp,
+    ) -> Result<String, Problem> {
         let Some((_, key)) = &self.keys else {
             let detail = "No signing secret is configured: start the server with --jwt-secret.";
             return Err(Problem::new(ProblemCode::TokensNotConfigured, detail));
@@ -175,12 +204,22 @@ impl AccessClaims {
     pub fn room(&self, named: Option<RoomId>) -> Result<RoomId, Problem> {
         let covered = match (&self.rooms, named) {
             (Rooms::One(room), None) => return Ok(room.clone()),
-            (_, None) => return Err(Problem::new(ProblemCode::BadRequest, "The access token covers several rooms: name one with \"room\".")),
+            (_, None) => {
+                return Err(Problem::new(
+                    ProblemCode::BadRequest,
+                    "The access token covers several rooms: name one with \"room\".",
+                ));
+            }
             (Rooms::One(room), Some(named)) => (*room == named).then_some(named),
             (Rooms::Listed(rooms), Some(named)) => rooms.contains(&named).then_some(named),
             (Rooms::All, Some(named)) => Some(named),
         };
-        covered.ok_or_else(|| Problem::new(ProblemCode::RoomForbidden, "Your access token does not cover this room."))
+        covered.ok_or_else(|| {
+            Problem::new(
+                ProblemCode::RoomForbidden,
+                "Your access token does not cover this room.",
+            )
+        })
     }
 }
 
@@ -190,16 +229,21 @@ fn rooms(raw: Option<RawRooms>) -> Result<Rooms, Problem> {
         None => Err(invalid("The access token names no room.")),
         Some(RawRooms::One(room)) if room == "*" => Ok(Rooms::All),
         Some(RawRooms::One(room)) => room.parse().map(Rooms::One).map_err(bad),
-        Some(RawRooms::Some(rooms)) => {
-            rooms.iter().map(|room| room.parse()).collect::<Result<_, _>>().map(Rooms::Listed).map_err(bad)
-        }
+        Some(RawRooms::Some(rooms)) => rooms
+            .iter()
+            .map(|room| room.parse())
+            .collect::<Result<_, _>>()
+            .map(Rooms::Listed)
+            .map_err(bad),
     }
 }
 
 fn refuse(error: &jsonwebtoken::errors::Error) -> Problem {
     invalid(match error.kind() {
         ErrorKind::InvalidSignature => "The access token's signature is not valid.",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "The access token's algorithm is not accepted.",
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+            "The access token's algorithm is not accepted."
+        }
         ErrorKind::InvalidIssuer => "The access token's \"iss\" is not the expected one.",
         ErrorKind::InvalidAudience => "The access token's \"aud\" is not the expected one.",
         ErrorKind::MissingRequiredClaim(_) => "The access token lacks a required claim.",

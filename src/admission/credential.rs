@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{HeaderMap, header};
-use rollcall_protocol::{BEARER_PREFIX, DisplayName, Problem, ProblemCode, RESUME_PREFIX, RoomId, SUBPROTOCOL};
+use rollcall_protocol::{
+    BEARER_PREFIX, DisplayName, Problem, ProblemCode, RESUME_PREFIX, RoomId, SUBPROTOCOL,
+};
 
 /// A parsed request to enter.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,10 +69,17 @@ impl Query {
         let mut credentials = credentials.into_iter();
         let credential = credentials.next().ok_or_else(missing)?;
         if credentials.next().is_some() {
-            return Err(bad("Exactly one of \"invite\", \"token\" and \"resume\" may be given."));
+            return Err(bad(
+                "Exactly one of \"invite\", \"token\" and \"resume\" may be given.",
+            ));
         }
         credential.check()?;
-        Ok(Self { credential, name, client, room })
+        Ok(Self {
+            credential,
+            name,
+            client,
+            room,
+        })
     }
 }
 
@@ -100,15 +109,25 @@ impl Offers {
         let mut offers = Self::default();
         let mut is_any = false;
         for value in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
-            let value = value.to_str().map_err(|_| bad("Sec-WebSocket-Protocol is not ASCII."))?;
-            for offer in value.split(',').map(str::trim).filter(|offer| !offer.is_empty()) {
+            let value = value
+                .to_str()
+                .map_err(|_| bad("Sec-WebSocket-Protocol is not ASCII."))?;
+            for offer in value
+                .split(',')
+                .map(str::trim)
+                .filter(|offer| !offer.is_empty())
+            {
                 is_any = true;
                 if offer == SUBPROTOCOL {
                     offers.is_v1 = true;
                 } else if let Some(token) = offer.strip_prefix(BEARER_PREFIX) {
-                    offers.credentials.push(Credential::AccessToken(token.to_owned()));
+                    offers
+                        .credentials
+                        .push(Credential::AccessToken(token.to_owned()));
                 } else if let Some(token) = offer.strip_prefix(RESUME_PREFIX) {
-                    offers.credentials.push(Credential::Resume(token.to_owned()));
+                    offers
+                        .credentials
+                        .push(Credential::Resume(token.to_owned()));
                 }
             }
         }
@@ -121,9 +140,13 @@ impl Offers {
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<Credential>, Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
     let token = value.to_str().ok().and_then(bearer_token);
-    token.map(|token| Some(Credential::AccessToken(token.to_owned()))).ok_or_else(|| bad("The Authorization header is not \"Bearer TOKEN\"."))
+    token
+        .map(|token| Some(Credential::AccessToken(token.to_owned())))
+        .ok_or_else(|| bad("The Authorization header is not \"Bearer TOKEN\"."))
 }
 
 /// The token of an `Authorization: Bearer` value; the scheme's case does not matter (RFC 9110 section 11.1).
@@ -140,23 +163,32 @@ fn once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Problem> {
 }
 
 fn parse_name(value: Cow<'_, str>) -> Result<DisplayName, Problem> {
-    value.parse().map_err(|error| bad(format!("\"name\": {error}.")))
+    value
+        .parse()
+        .map_err(|error| bad(format!("\"name\": {error}.")))
 }
 
 fn parse_client(value: Cow<'_, str>) -> Result<String, Problem> {
     let length = value.chars().count();
     if !(16..=64).contains(&length) {
-        return Err(bad(format!("\"client\" has {length} characters, it needs 16 to 64.")));
+        return Err(bad(format!(
+            "\"client\" has {length} characters, it needs 16 to 64."
+        )));
     }
     Ok(value.into_owned())
 }
 
 fn parse_room(value: &str) -> Result<RoomId, Problem> {
-    value.parse().map_err(|error| bad(format!("\"room\": {error}.")))
+    value
+        .parse()
+        .map_err(|error| bad(format!("\"room\": {error}.")))
 }
 
 fn missing() -> Problem {
-    Problem::new(ProblemCode::CredentialMissing, "An invite, an access token or a resume token is needed.")
+    Problem::new(
+        ProblemCode::CredentialMissing,
+        "An invite, an access token or a resume token is needed.",
+    )
 }
 
 fn bad(detail: impl Into<String>) -> Problem {

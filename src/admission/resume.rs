@@ -49,7 +49,12 @@ impl ResumeKey {
         token.extend(claims.participant.0.as_bytes());
         token.extend(claims.connection.0.to_be_bytes());
         token.extend(claims.removals.to_be_bytes());
-        token.extend(claims.expires_at.map_or(i64::MAX, Timestamp::as_millis).to_be_bytes());
+        token.extend(
+            claims
+                .expires_at
+                .map_or(i64::MAX, Timestamp::as_millis)
+                .to_be_bytes(),
+        );
         let tag = hmac::sign(&self.0, &token);
         token.extend(tag.as_ref());
         URL_SAFE_NO_PAD.encode(token)
@@ -98,7 +103,10 @@ mod tests {
             let mut forged = token.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).unwrap();
-            assert!(key.read(&forged).is_none_or(|read| read == claims), "byte {at}");
+            assert!(
+                key.read(&forged).is_none_or(|read| read == claims),
+                "byte {at}"
+            );
         }
         for garbage in ["", "AAAA", "%%%", &token[1..], &token[..token.len() - 2]] {
             assert_eq!(key.read(garbage), None);

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use rollcall_protocol::{DisplayName, ParticipantId, Problem, ProblemCode, RoomId, Timestamp, UserId};
+use rollcall_protocol::{
+    DisplayName, ParticipantId, Problem, ProblemCode, RoomId, Timestamp, UserId,
+};
 use uuid::Uuid;
 
 use super::{ResumeClaims, words};
 use crate::store::{
-    AccessMethod, Facts, Identity, InviteKey, InviteRow, JoinParticipant, JoinRoom, ParticipantRow, RoomEndCause, RoomKey, RoomRow,
-    RoomSettings,
+    AccessMethod, Facts, Identity, InviteKey, InviteRow, JoinParticipant, JoinRoom, ParticipantRow,
+    RoomEndCause, RoomKey, RoomRow, RoomSettings,
 };
 
 /// Who asks, with what they brought along.
@@ -45,11 +47,24 @@ impl Ask {
     /// What the store is to look up.
     pub fn identity(&self) -> Identity {
         match self {
-            Self::Invite { token_hash, client_hash, .. } => {
-                Identity::Invite { token_hash: *token_hash, client_hash: *client_hash }
-            }
-            Self::User { room_id, user_id, .. } => Identity::User { room_id: room_id.clone(), user_id: user_id.clone() },
-            Self::Resume(claims) => Identity::Resume { room_key: claims.room, participant_id: claims.participant },
+            Self::Invite {
+                token_hash,
+                client_hash,
+                ..
+            } => Identity::Invite {
+                token_hash: *token_hash,
+                client_hash: *client_hash,
+            },
+            Self::User {
+                room_id, user_id, ..
+            } => Identity::User {
+                room_id: room_id.clone(),
+                user_id: user_id.clone(),
+            },
+            Self::Resume(claims) => Identity::Resume {
+                room_key: claims.room,
+                participant_id: claims.participant,
+            },
         }
     }
 }
@@ -88,24 +103,44 @@ const NO_ROOM: &str = "Room not found or inactive.";
 /// The problem to answer with; nothing may be written then (rule R2).
 pub fn judge(ask: &Ask, facts: &Facts, at: &Circumstances<'_>) -> Result<Plan, Problem> {
     match ask {
-        Ask::Invite { name, client_hash, .. } => judge_invite(name.as_ref(), *client_hash, facts, at),
-        Ask::User { room_id, user_id, name, create, .. } => judge_user(room_id, user_id, name.as_ref(), *create, facts, at),
+        Ask::Invite {
+            name, client_hash, ..
+        } => judge_invite(name.as_ref(), *client_hash, facts, at),
+        Ask::User {
+            room_id,
+            user_id,
+            name,
+            create,
+            ..
+        } => judge_user(room_id, user_id, name.as_ref(), *create, facts, at),
         Ask::Resume(claims) => judge_resume(claims, facts, at),
     }
 }
 
-fn judge_invite(name: Option<&DisplayName>, client_hash: Option<[u8; 32]>, facts: &Facts, at: &Circumstances<'_>) -> Result<Plan, Problem> {
-    let invite = facts
-        .invite
-        .as_ref()
-        .ok_or_else(|| Problem::new(ProblemCode::InviteNotFound, "This invitation link is not valid."))?;
+fn judge_invite(
+    name: Option<&DisplayName>,
+    client_hash: Option<[u8; 32]>,
+    facts: &Facts,
+    at: &Circumstances<'_>,
+) -> Result<Plan, Problem> {
+    let invite = facts.invite.as_ref().ok_or_else(|| {
+        Problem::new(
+            ProblemCode::InviteNotFound,
+            "This invitation link is not valid.",
+        )
+    })?;
     if invite.revoked_at.is_some() {
-        return Err(Problem::new(ProblemCode::InviteRevoked, "This invitation link has been revoked."));
+        return Err(Problem::new(
+            ProblemCode::InviteRevoked,
+            "This invitation link has been revoked.",
+        ));
     }
     if invite.expires_at.is_some_and(|end| end <= at.now) {
         return Err(expired_link("It was valid for a limited time only."));
     }
-    let Some(row) = &facts.room else { return Err(expired_link(&room_end(invite))) };
+    let Some(row) = &facts.room else {
+        return Err(expired_link(&room_end(invite)));
+    };
     if let Some(participant) = &facts.participant {
         check_removed(participant)?;
     }
@@ -118,11 +153,23 @@ fn judge_invite(name: Option<&DisplayName>, client_hash: Option<[u8; 32]>, facts
     if let Some(participant) = &facts.participant {
         return Ok(returning(row, participant, name));
     }
-    if invite.max_uses.is_some_and(|max| invite.uses.saturating_add((at.uses_before)(invite.key)) >= max) {
-        return Err(Problem::new(ProblemCode::InviteUsedUp, "This invitation link has already been used as often as it may be."));
+    if invite
+        .max_uses
+        .is_some_and(|max| invite.uses.saturating_add((at.uses_before)(invite.key)) >= max)
+    {
+        return Err(Problem::new(
+            ProblemCode::InviteUsedUp,
+            "This invitation link has already been used as often as it may be.",
+        ));
     }
     let name = name.cloned().unwrap_or_else(guest);
-    Ok(newcomer(row, None, name, AccessMethod::Invite, Some((invite.key, client_hash))))
+    Ok(newcomer(
+        row,
+        None,
+        name,
+        AccessMethod::Invite,
+        Some((invite.key, client_hash)),
+    ))
 }
 
 fn judge_user(
@@ -133,14 +180,27 @@ fn judge_user(
     facts: &Facts,
     at: &Circumstances<'_>,
 ) -> Result<Plan, Problem> {
-    let new_name = || name.cloned().or_else(|| user_name(user_id)).unwrap_or_else(guest);
+    let new_name = || {
+        name.cloned()
+            .or_else(|| user_name(user_id))
+            .unwrap_or_else(guest)
+    };
     let Some(row) = &facts.room else {
         if !create {
             return Err(Problem::new(ProblemCode::RoomNotFound, NO_ROOM));
         }
-        let room = JoinRoom::Create { id: room_id.clone(), settings: at.defaults.clone() };
-        let (id, participant) = new_participant(Some(user_id.clone()), new_name(), AccessMethod::Token, None);
-        return Ok(Plan { room, participant, id, row: None });
+        let room = JoinRoom::Create {
+            id: room_id.clone(),
+            settings: at.defaults.clone(),
+        };
+        let (id, participant) =
+            new_participant(Some(user_id.clone()), new_name(), AccessMethod::Token, None);
+        return Ok(Plan {
+            room,
+            participant,
+            id,
+            row: None,
+        });
     };
     if let Some(participant) = &facts.participant {
         check_removed(participant)?;
@@ -148,13 +208,30 @@ fn judge_user(
     check_open(row, facts, at, create)?;
     Ok(match &facts.participant {
         Some(participant) => returning(row, participant, name),
-        None => newcomer(row, Some(user_id.clone()), new_name(), AccessMethod::Token, None),
+        None => newcomer(
+            row,
+            Some(user_id.clone()),
+            new_name(),
+            AccessMethod::Token,
+            None,
+        ),
     })
 }
 
-fn judge_resume(claims: &ResumeClaims, facts: &Facts, at: &Circumstances<'_>) -> Result<Plan, Problem> {
-    let Some(row) = &facts.room else { return Err(Problem::new(ProblemCode::RoomNotFound, NO_ROOM)) };
-    let void = || Problem::new(ProblemCode::CredentialInvalid, "This resume token is not valid any more.");
+fn judge_resume(
+    claims: &ResumeClaims,
+    facts: &Facts,
+    at: &Circumstances<'_>,
+) -> Result<Plan, Problem> {
+    let Some(row) = &facts.room else {
+        return Err(Problem::new(ProblemCode::RoomNotFound, NO_ROOM));
+    };
+    let void = || {
+        Problem::new(
+            ProblemCode::CredentialInvalid,
+            "This resume token is not valid any more.",
+        )
+    };
     let participant = facts.participant.as_ref().ok_or_else(void)?;
     check_removed(participant)?;
     if participant.removals != claims.removals {
@@ -166,20 +243,32 @@ fn judge_resume(claims: &ResumeClaims, facts: &Facts, at: &Circumstances<'_>) ->
 
 fn check_removed(participant: &ParticipantRow) -> Result<(), Problem> {
     if participant.is_barred {
-        return Err(Problem::new(ProblemCode::Removed, "You were removed from this room."));
+        return Err(Problem::new(
+            ProblemCode::Removed,
+            "You were removed from this room.",
+        ));
     }
     Ok(())
 }
 
 /// Refuses a room past its maximum age and, unless it is to be revived, an idle one.
-fn check_open(row: &RoomRow, facts: &Facts, at: &Circumstances<'_>, revive: bool) -> Result<(), Problem> {
+fn check_open(
+    row: &RoomRow,
+    facts: &Facts,
+    at: &Circumstances<'_>,
+    revive: bool,
+) -> Result<(), Problem> {
     if has_ended(row, at.now) {
-        return Err(Problem::new(ProblemCode::RoomExpired, "This room has expired. It has reached its maximum age."));
+        return Err(Problem::new(
+            ProblemCode::RoomExpired,
+            "This room has expired. It has reached its maximum age.",
+        ));
     }
     match idle_for(row, facts, at) {
-        Some(timeout) if !revive => {
-            Err(Problem::new(ProblemCode::RoomExpired, format!("This room has expired. {}", idle_sentence(timeout))))
-        }
+        Some(timeout) if !revive => Err(Problem::new(
+            ProblemCode::RoomExpired,
+            format!("This room has expired. {}", idle_sentence(timeout)),
+        )),
         _ => Ok(()),
     }
 }
@@ -192,15 +281,25 @@ fn has_ended(row: &RoomRow, now: Timestamp) -> bool {
 fn idle_for(row: &RoomRow, facts: &Facts, at: &Circumstances<'_>) -> Option<Duration> {
     let last = facts.last_activity.unwrap_or(row.last_active_at);
     let is_past = row.idle_at(last).is_some_and(|idle_at| idle_at <= at.now);
-    if is_past && !(at.is_live)(row.key) { row.settings.idle_timeout } else { None }
+    if is_past && !(at.is_live)(row.key) {
+        row.settings.idle_timeout
+    } else {
+        None
+    }
 }
 
 fn idle_sentence(timeout: Duration) -> String {
-    format!("Rooms become inactive after {} of no activity.", words::duration(timeout))
+    format!(
+        "Rooms become inactive after {} of no activity.",
+        words::duration(timeout)
+    )
 }
 
 fn expired_link(why: &str) -> Problem {
-    Problem::new(ProblemCode::InviteExpired, format!("This invitation link has expired. {why}"))
+    Problem::new(
+        ProblemCode::InviteExpired,
+        format!("This invitation link has expired. {why}"),
+    )
 }
 
 fn room_end(invite: &InviteRow) -> String {
@@ -223,7 +322,10 @@ fn user_name(user_id: &UserId) -> Option<DisplayName> {
 fn returning(row: &RoomRow, participant: &ParticipantRow, name: Option<&DisplayName>) -> Plan {
     Plan {
         room: JoinRoom::Existing(row.key),
-        participant: JoinParticipant::Returning { key: participant.key, name: name.cloned() },
+        participant: JoinParticipant::Returning {
+            key: participant.key,
+            name: name.cloned(),
+        },
         id: participant.id,
         row: Some(row.clone()),
     }
@@ -237,7 +339,12 @@ fn newcomer(
     invite: Option<(InviteKey, Option<[u8; 32]>)>,
 ) -> Plan {
     let (id, participant) = new_participant(user_id, name, access_method, invite);
-    Plan { room: JoinRoom::Existing(row.key), participant, id, row: Some(row.clone()) }
+    Plan {
+        room: JoinRoom::Existing(row.key),
+        participant,
+        id,
+        row: Some(row.clone()),
+    }
 }
 
 fn new_participant(
@@ -247,5 +354,14 @@ fn new_participant(
     invite: Option<(InviteKey, Option<[u8; 32]>)>,
 ) -> (ParticipantId, JoinParticipant) {
     let id = ParticipantId(Uuid::now_v7());
-    (id, JoinParticipant::New { id, user_id, name, access_method, invite })
+    (
+        id,
+        JoinParticipant::New {
+            id,
+            user_id,
+            name,
+            access_method,
+            invite,
+        },
+    )
 }

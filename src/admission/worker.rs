@@ -16,7 +16,10 @@ use super::{
 use crate::{
     flusher::Flusher,
     hub::{Hub, Reservation},
-    store::{Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey, RoomRow, RoomSettings, Store, StoreError},
+    store::{
+        Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey,
+        RoomRow, RoomSettings, Store, StoreError,
+    },
 };
 
 /// Joins in one transaction. More would hold the rows' locks for longer than a join should wait.
@@ -62,8 +65,20 @@ struct Planned {
 }
 
 impl Worker {
-    pub(super) fn new(store: Arc<dyn Store>, hub: Hub, flusher: Flusher, defaults: RoomSettings, joins: mpsc::Receiver<Join>) -> Self {
-        Self { store, hub, flusher, defaults, joins }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        hub: Hub,
+        flusher: Flusher,
+        defaults: RoomSettings,
+        joins: mpsc::Receiver<Join>,
+    ) -> Self {
+        Self {
+            store,
+            hub,
+            flusher,
+            defaults,
+            joins,
+        }
     }
 
     /// Decides joins until every [`Admission`](super::Admission) is gone.
@@ -73,7 +88,9 @@ impl Worker {
             let mut batch = std::mem::take(&mut joins);
             // Who gave up waiting is not admitted.
             batch.retain(|join| !join.answer.is_closed());
-            if self.flusher.is_behind() && timeout(CATCH_UP, self.flusher.caught_up()).await.is_err() {
+            if self.flusher.is_behind()
+                && timeout(CATCH_UP, self.flusher.caught_up()).await.is_err()
+            {
                 refuse(batch, &store_unavailable());
                 continue;
             }
@@ -100,14 +117,23 @@ impl Worker {
             return deferred;
         }
         match transaction.commit(writes).await {
-            Ok(joined) => planned.into_iter().zip(joined).for_each(|(planned, joined)| self.seat(planned, joined)),
+            Ok(joined) => planned
+                .into_iter()
+                .zip(joined)
+                .for_each(|(planned, joined)| self.seat(planned, joined)),
             Err(error @ StoreError::Broken(_)) if planned.len() > 1 => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a group of joins failed, trying each alone");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a group of joins failed, trying each alone"
+                );
                 for planned in planned {
                     self.decide_alone(planned.join).await;
                 }
             }
-            Err(error) => refuse(planned.into_iter().map(|planned| planned.join), &store_problem(&error)),
+            Err(error) => refuse(
+                planned.into_iter().map(|planned| planned.join),
+                &store_problem(&error),
+            ),
         }
         deferred
     }
@@ -118,7 +144,11 @@ impl Worker {
         refuse(waiting, &store_unavailable());
     }
 
-    fn judge(&self, batch: Vec<Join>, transaction: &dyn JoinBatch) -> (Vec<(JoinWrite, Planned)>, Vec<Join>) {
+    fn judge(
+        &self,
+        batch: Vec<Join>,
+        transaction: &dyn JoinBatch,
+    ) -> (Vec<(JoinWrite, Planned)>, Vec<Join>) {
         let now = transaction.now();
         let mut uses: HashMap<InviteKey, u32> = HashMap::new();
         let mut makes: Vec<Made> = Vec::new();
@@ -143,7 +173,12 @@ impl Worker {
                 deferred.push(join);
                 continue;
             }
-            let reservation = match plan.row.as_ref().map(|row| self.hub.reserve(row, plan.id)).transpose() {
+            let reservation = match plan
+                .row
+                .as_ref()
+                .map(|row| self.hub.reserve(row, plan.id))
+                .transpose()
+            {
                 Ok(reservation) => reservation,
                 Err(full) => {
                     refuse([join], &refuse_full(full));
@@ -151,11 +186,26 @@ impl Worker {
                 }
             };
             makes.extend(made);
-            if let JoinParticipant::New { invite: Some((invite, _)), .. } = &plan.participant {
+            if let JoinParticipant::New {
+                invite: Some((invite, _)),
+                ..
+            } = &plan.participant
+            {
                 *uses.entry(*invite).or_default() += 1;
             }
-            let write = JoinWrite { index, room: plan.room.clone(), participant: plan.participant.clone() };
-            planned.push((write, Planned { join, plan, reservation }));
+            let write = JoinWrite {
+                index,
+                room: plan.room.clone(),
+                participant: plan.participant.clone(),
+            };
+            planned.push((
+                write,
+                Planned {
+                    join,
+                    plan,
+                    reservation,
+                },
+            ));
         }
         (planned, deferred)
     }
@@ -168,7 +218,10 @@ impl Worker {
         };
         let answer = reservation.map_err(refuse_full).map(|mut reservation| {
             reservation.commit(joined);
-            Seat { reservation, user_id }
+            Seat {
+                reservation,
+                user_id,
+            }
         });
         // Whoever gave up waiting drops the reservation, which ends as a departure.
         let _ = planned.join.answer.send(answer);
@@ -188,9 +241,18 @@ impl Made {
             JoinRoom::Create { id, .. } => Some(Self::Room(id.clone())),
             JoinRoom::Existing(_) => None,
         };
-        let is_somebody_again = !matches!(ask, Ask::Invite { client_hash: None, .. });
-        let participant = matches!(plan.participant, JoinParticipant::New { .. }) && is_somebody_again;
-        room.into_iter().chain(participant.then(|| Self::Participant(ask.identity()))).collect()
+        let is_somebody_again = !matches!(
+            ask,
+            Ask::Invite {
+                client_hash: None,
+                ..
+            }
+        );
+        let participant =
+            matches!(plan.participant, JoinParticipant::New { .. }) && is_somebody_again;
+        room.into_iter()
+            .chain(participant.then(|| Self::Participant(ask.identity())))
+            .collect()
     }
 }
 
@@ -207,5 +269,12 @@ pub(super) fn unborn(plan: &Plan, now: Timestamp) -> RoomView {
         JoinRoom::Create { id, settings } => (id.clone(), settings.clone()),
         JoinRoom::Existing(_) => unreachable!("a plan without a row makes its room"),
     };
-    RoomRow { key: RoomKey(0), id, created_at: now, last_active_at: now, settings }.view()
+    RoomRow {
+        key: RoomKey(0),
+        id,
+        created_at: now,
+        last_active_at: now,
+        settings,
+    }
+    .view()
 }

@@ -157,7 +157,7 @@ pub(crate) fn api_keys_in(file: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A duration as the operator would write it.
-pub(crate) fn human(duration: Duration) -> String {
+pub(super) fn human(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 

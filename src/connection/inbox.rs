@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rollcall_protocol::{BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Ref, ServerMessage};
+use rollcall_protocol::{
+    BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Ref, ServerMessage,
+};
 use tokio::time::Instant;
 
 use super::Client;
@@ -52,9 +54,19 @@ impl Inbox {
     }
 
     /// Takes a text message; answers what to say, if anything.
-    pub(super) fn take_text(&mut self, client: &mut Client<'_>, text: &str) -> Result<Option<ServerMessage>, Ending> {
+    pub(super) fn take_text(
+        &mut self,
+        client: &mut Client<'_>,
+        text: &str,
+    ) -> Result<Option<ServerMessage>, Ending> {
         let decoded = ClientMessage::decode(text, &self.limits);
-        let is_heartbeat = matches!(&decoded, Ok(Inbound { message: ClientMessage::Heartbeat, .. }));
+        let is_heartbeat = matches!(
+            &decoded,
+            Ok(Inbound {
+                message: ClientMessage::Heartbeat,
+                ..
+            })
+        );
         if !(is_heartbeat && self.take_free_heartbeat()) && !self.take_message() {
             let reference = match decoded {
                 Ok(inbound) => inbound.reference,
@@ -69,7 +81,11 @@ impl Inbox {
                 if rejected.code == ErrorCode::BadMessage {
                     self.count_bad()?;
                 }
-                Ok(Some(error(rejected.code, rejected.detail, rejected.reference)))
+                Ok(Some(error(
+                    rejected.code,
+                    rejected.detail,
+                    rejected.reference,
+                )))
             }
         }
     }
@@ -80,7 +96,11 @@ impl Inbox {
             return self.refuse(None);
         }
         self.count_bad()?;
-        Ok(Some(error(ErrorCode::BadMessage, "binary messages are not understood; send JSON text", None)))
+        Ok(Some(error(
+            ErrorCode::BadMessage,
+            "binary messages are not understood; send JSON text",
+            None,
+        )))
     }
 
     /// Pings and Pongs count as messages too, but nobody is told: a flood of them ends the connection.
@@ -116,7 +136,11 @@ impl Inbox {
         if self.refused >= REFUSALS_IN_A_ROW {
             return Err(Ending::RateLimited);
         }
-        Ok(Some(error(ErrorCode::RateLimited, "too many messages; this one was dropped", reference)))
+        Ok(Some(error(
+            ErrorCode::RateLimited,
+            "too many messages; this one was dropped",
+            reference,
+        )))
     }
 
     fn count_bad(&mut self) -> Result<(), Ending> {
@@ -125,7 +149,11 @@ impl Inbox {
             (self.bad, self.bad_since) = (0, now);
         }
         self.bad += 1;
-        if self.bad >= BAD_MESSAGES_PER_MINUTE { Err(Ending::BadMessages) } else { Ok(()) }
+        if self.bad >= BAD_MESSAGES_PER_MINUTE {
+            Err(Ending::BadMessages)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -133,21 +161,38 @@ impl Client<'_> {
     fn carry_out_message(&mut self, inbound: Inbound) -> Result<Option<ServerMessage>, Ending> {
         let reference = inbound.reference;
         Ok(match inbound.message {
-            ClientMessage::Heartbeat => Some(ServerMessage::HeartbeatAck { server_time: self.place.now() }),
-            ClientMessage::Leave => return Err(Ending::Left),
-            ClientMessage::Update { status, state } => self.place.update(status, state).err().map(|_| {
-                let limit = self.deps.config.limits.state_bytes;
-                error(ErrorCode::StateTooLarge, format!("the state would be larger than {limit} bytes"), reference)
+            ClientMessage::Heartbeat => Some(ServerMessage::HeartbeatAck {
+                server_time: self.place.now(),
             }),
-            ClientMessage::Broadcast { event, payload, to } => {
-                self.place.broadcast(event, payload, to).err().map(|refused| refuse_broadcast(refused, reference))
+            ClientMessage::Leave => return Err(Ending::Left),
+            ClientMessage::Update { status, state } => {
+                self.place.update(status, state).err().map(|_| {
+                    let limit = self.deps.config.limits.state_bytes;
+                    error(
+                        ErrorCode::StateTooLarge,
+                        format!("the state would be larger than {limit} bytes"),
+                        reference,
+                    )
+                })
             }
-            ClientMessage::Token { token } => self.renew(&token).err().map(|detail| error(ErrorCode::CredentialInvalid, detail, reference)),
+            ClientMessage::Broadcast { event, payload, to } => self
+                .place
+                .broadcast(event, payload, to)
+                .err()
+                .map(|refused| refuse_broadcast(refused, reference)),
+            ClientMessage::Token { token } => self
+                .renew(&token)
+                .err()
+                .map(|detail| error(ErrorCode::CredentialInvalid, detail, reference)),
         })
     }
 
     fn renew(&mut self, token: &str) -> Result<(), String> {
-        let renewed = self.deps.admission.renew(token, self.user_id.as_ref()).map_err(|problem| problem.detail)?;
+        let renewed = self
+            .deps
+            .admission
+            .renew(token, self.user_id.as_ref())
+            .map_err(|problem| problem.detail)?;
         self.place.renew_token(renewed.deadline);
         self.token = Some(renewed);
         Ok(())
@@ -156,14 +201,25 @@ impl Client<'_> {
 
 fn refuse_broadcast(refused: Refused, reference: Option<Ref>) -> ServerMessage {
     match refused {
-        Refused::Stranger(id) => error(ErrorCode::UnknownParticipant, format!("{id} is not in this room"), reference),
+        Refused::Stranger(id) => error(
+            ErrorCode::UnknownParticipant,
+            format!("{id} is not in this room"),
+            reference,
+        ),
         Refused::Budget(wait) => {
-            let detail = format!("the room sends as much as it may; try again in {} ms", wait.as_millis().max(1));
+            let detail = format!(
+                "the room sends as much as it may; try again in {} ms",
+                wait.as_millis().max(1)
+            );
             error(ErrorCode::RateLimited, detail, reference)
         }
     }
 }
 
 fn error(code: ErrorCode, detail: impl Into<String>, reference: Option<Ref>) -> ServerMessage {
-    ServerMessage::Error { code, detail: detail.into(), reference }
+    ServerMessage::Error {
+        code,
+        detail: detail.into(),
+        reference,
+    }
 }

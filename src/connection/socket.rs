@@ -79,7 +79,9 @@ where
 }
 
 /// Past the deadline the socket is finished: half a frame may be out.
-async fn bounded(write: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), Ending> {
+async fn bounded(
+    write: impl Future<Output = Result<(), tungstenite::Error>>,
+) -> Result<(), Ending> {
     match timeout(WRITE_DEADLINE, write).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(broken(&error)),
@@ -93,7 +95,9 @@ fn broken(error: &tungstenite::Error) -> Ending {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::TooLarge,
         Error::Utf8(_) => Ending::NotUtf8,
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing) => Ending::Hangup,
+        Error::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing,
+        ) => Ending::Hangup,
         Error::Protocol(_) => Ending::Framing,
         _ => Ending::Hangup,
     }
@@ -119,8 +123,13 @@ where
             let message = ServerMessage::Reconnect { after_ms }.to_text();
             socket.feed(Message::Text(message.into())).await?;
         }
-        let Some(code) = ending.close_code() else { return Ok(()) };
-        let frame = CloseFrame { code: code.code().into(), reason: code.reason().into() };
+        let Some(code) = ending.close_code() else {
+            return Ok(());
+        };
+        let frame = CloseFrame {
+            code: code.code().into(),
+            reason: code.reason().into(),
+        };
         // Answers the client's own close frame too, if it sent one.
         socket.close(Some(frame)).await?;
         while let Some(Ok(_)) = socket.next().await {}

@@ -19,7 +19,12 @@ use crate::{config::Config, store::RoomSettings};
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(rooms::create, rooms::list))
-        .routes(routes!(rooms::put, rooms::read, rooms::patch, rooms::delete))
+        .routes(routes!(
+            rooms::put,
+            rooms::read,
+            rooms::patch,
+            rooms::delete
+        ))
         .routes(routes!(rooms::touch))
         .routes(routes!(rooms::expiry))
         .routes(routes!(rooms::broadcast))
@@ -40,7 +45,10 @@ pub(super) fn document() -> OpenApi {
     let mut document = OpenApi::default();
     document.info.title = "Rollcall".to_owned();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    document.info.description = Some("A presence server's management API. Errors are RFC 9457 problems with a `code`.".to_owned());
+    document.info.description = Some(
+        "A presence server's management API. Errors are RFC 9457 problems with a `code`."
+            .to_owned(),
+    );
     document
 }
 

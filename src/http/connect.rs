@@ -16,7 +16,10 @@ use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{handshake::derive_accept_key, protocol::{CloseFrame, Role}},
+    tungstenite::{
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role},
+    },
 };
 use tracing::Instrument;
 
@@ -44,7 +47,11 @@ struct Verdict {
     room: RoomView,
 }
 
-pub(super) async fn connect(State(app): State<App>, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, mut request: Request) -> Response {
+pub(super) async fn connect(
+    State(app): State<App>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    mut request: Request,
+) -> Response {
     let head = Head::of(&request);
     let wish = wish(&head.headers);
     let closes = matches!(wish, Ok(Wish::Enter(_))) && wants_close(head.query());
@@ -73,7 +80,11 @@ struct Head {
 
 impl Head {
     fn of(request: &Request) -> Self {
-        Self { method: request.method().clone(), uri: request.uri().clone(), headers: request.headers().clone() }
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }
     }
 
     fn query(&self) -> Option<&str> {
@@ -94,32 +105,48 @@ fn wish(headers: &HeaderMap) -> Result<Wish, Problem> {
     if !has_token(headers, &header::UPGRADE, "websocket") {
         return match key {
             None => Ok(Wish::Ask),
-            Some(_) => Err(Problem::new(ProblemCode::UpgradeMissing, "A proxy removed the Upgrade header.")),
+            Some(_) => Err(Problem::new(
+                ProblemCode::UpgradeMissing,
+                "A proxy removed the Upgrade header.",
+            )),
         };
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(bad("The Connection header does not say \"Upgrade\"."));
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
         return Err(bad("Sec-WebSocket-Version must be 13."));
     }
-    let key = key.filter(|key| is_key(key)).ok_or_else(|| bad("Sec-WebSocket-Key is missing or malformed."))?;
+    let key = key
+        .filter(|key| is_key(key))
+        .ok_or_else(|| bad("Sec-WebSocket-Key is missing or malformed."))?;
     Ok(Wish::Enter(key.clone()))
 }
 
 /// 16 bytes in base64 (RFC 6455 section 4.1).
 fn is_key(key: &HeaderValue) -> bool {
     use base64::{Engine, engine::general_purpose::STANDARD};
-    STANDARD.decode(key.as_bytes()).is_ok_and(|bytes| bytes.len() == 16)
+    STANDARD
+        .decode(key.as_bytes())
+        .is_ok_and(|bytes| bytes.len() == 16)
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
 fn wants_close(query: Option<&str>) -> bool {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).any(|(key, value)| key == "refusal" && value == "close")
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .any(|(key, value)| key == "refusal" && value == "close")
 }
 
 fn check_door(app: &App, peer: IpAddr, head: &Head) -> Result<(), Problem> {
@@ -133,7 +160,11 @@ fn check_door(app: &App, peer: IpAddr, head: &Head) -> Result<(), Problem> {
         && let Err(until) = limiter.check_key(&client_address(app, peer, &head.headers))
     {
         let wait = until.wait_time_from(governor::clock::Clock::now(limiter.clock()));
-        return Err(Problem::new(ProblemCode::RateLimited, "Too many attempts. Please try again in a moment.").retry_after(wait));
+        return Err(Problem::new(
+            ProblemCode::RateLimited,
+            "Too many attempts. Please try again in a moment.",
+        )
+        .retry_after(wait));
     }
     Ok(())
 }
@@ -144,8 +175,14 @@ fn client_address(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     if !is_proxy(&peer) {
         return peer;
     }
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let mut hops: Vec<IpAddr> = forwarded.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+    let forwarded = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut hops: Vec<IpAddr> = forwarded
+        .flat_map(|value| value.split(','))
+        .filter_map(|hop| hop.trim().parse().ok())
+        .collect();
     hops.retain(|hop| !is_proxy(hop));
     hops.last().copied().unwrap_or(peer)
 }
@@ -155,14 +192,22 @@ async fn look(app: &App, peer: IpAddr, head: &Head) -> Result<Response, Problem>
     if head.method != Method::GET {
         return Err(Problem::new(ProblemCode::MethodNotAllowed, "Ask with GET."));
     }
-    let ask = app.admission.ask(Query::parse(head.query(), &head.headers)?)?;
+    let ask = app
+        .admission
+        .ask(Query::parse(head.query(), &head.headers)?)?;
     let room = app.admission.look(&ask).await?;
-    Ok(Json(Verdict { verdict: "admit", room }).into_response())
+    Ok(Json(Verdict {
+        verdict: "admit",
+        room,
+    })
+    .into_response())
 }
 
 async fn enter(app: &App, peer: IpAddr, head: &Head) -> Result<Admitted, Problem> {
     check_door(app, peer, head)?;
-    let ask = app.admission.ask(Query::parse(head.query(), &head.headers)?)?;
+    let ask = app
+        .admission
+        .ask(Query::parse(head.query(), &head.headers)?)?;
     app.admission.decide(ask).await
 }
 
@@ -174,7 +219,9 @@ fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Reque
     tracker.clone().spawn(
         async move {
             // Dropping `admitted` here is the departure of somebody whose upgrade failed (rule R3).
-            let Some(socket) = raw_socket(upgraded, &app).await else { return };
+            let Some(socket) = raw_socket(upgraded, &app).await else {
+                return;
+            };
             let deps = Arc::clone(&app.deps);
             drop(app);
             tracker.spawn(connection::run(socket, admitted, deps).in_current_span());
@@ -185,13 +232,23 @@ fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Reque
 }
 
 /// Upgrades only to close with the problem's code, for pages that cannot ask twice. Never takes a seat.
-fn refuse_by_close(app: &App, problem: &Problem, key: &HeaderValue, request: &mut Request) -> Response {
+fn refuse_by_close(
+    app: &App,
+    problem: &Problem,
+    key: &HeaderValue,
+    request: &mut Request,
+) -> Response {
     app.metrics.joined(problem.code.as_str());
     let upgraded = hyper::upgrade::on(&mut *request);
-    let frame = CloseFrame { code: problem.code.close_code().into(), reason: problem.code.as_str().into() };
+    let frame = CloseFrame {
+        code: problem.code.close_code().into(),
+        reason: problem.code.as_str().into(),
+    };
     let (app, tracker) = (app.clone(), app.tracker.clone());
     tracker.spawn(async move {
-        let Some(mut socket) = raw_socket(upgraded, &app).await else { return };
+        let Some(mut socket) = raw_socket(upgraded, &app).await else {
+            return;
+        };
         let parting = async {
             socket.close(Some(frame)).await?;
             while let Some(Ok(_)) = futures::StreamExt::next(&mut socket).await {}
@@ -201,9 +258,13 @@ fn refuse_by_close(app: &App, problem: &Problem, key: &HeaderValue, request: &mu
         let _ = timeout(UPGRADE_DEADLINE, parting).await;
     });
     let mut response = switching(key, request.headers());
-    if let Some(offer) = first_plain_offer(request.headers()).filter(|_| problem.code == ProblemCode::UnsupportedProtocol) {
+    if let Some(offer) = first_plain_offer(request.headers())
+        .filter(|_| problem.code == ProblemCode::UnsupportedProtocol)
+    {
         // Browsers drop a socket whose offers all went unanswered, and the page would never see the code.
-        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
     }
     response
 }
@@ -211,7 +272,10 @@ fn refuse_by_close(app: &App, problem: &Problem, key: &HeaderValue, request: &mu
 /// The first offer that carries no credential.
 fn first_plain_offer(headers: &HeaderMap) -> Option<HeaderValue> {
     let offers = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
-    let plain = offers.split(',').map(str::trim).find(|offer| !offer.starts_with("rollcall."))?;
+    let plain = offers
+        .split(',')
+        .map(str::trim)
+        .find(|offer| !offer.starts_with("rollcall."))?;
     HeaderValue::from_str(plain).ok()
 }
 
@@ -220,7 +284,12 @@ async fn raw_socket(upgraded: OnUpgrade, app: &App) -> Option<WebSocketStream<Tc
     let upgraded = timeout(UPGRADE_DEADLINE, upgraded).await.ok()?.ok()?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
     let config = Some(websocket_config(&app.config));
-    let socket = WebSocketStream::from_partially_read(parts.io.into_inner(), parts.read_buf.to_vec(), Role::Server, config);
+    let socket = WebSocketStream::from_partially_read(
+        parts.io.into_inner(),
+        parts.read_buf.to_vec(),
+        Role::Server,
+        config,
+    );
     Some(socket.await)
 }
 
@@ -233,9 +302,18 @@ fn switching(key: &HeaderValue, headers: &HeaderMap) -> Response {
     if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
         answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    if offers.flat_map(|value| value.split(',')).any(|offer| offer.trim() == SUBPROTOCOL) {
-        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    let offers = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    if offers
+        .flat_map(|value| value.split(','))
+        .any(|offer| offer.trim() == SUBPROTOCOL)
+    {
+        answer.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
     }
     response
 }
@@ -246,17 +324,34 @@ fn dress(app: &App, request: &HeaderMap, response: &mut Response) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if headers.get(header::CONTENT_TYPE).is_some() {
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        );
     }
-    let Some(origin) = request.get(header::ORIGIN) else { return };
+    let Some(origin) = request.get(header::ORIGIN) else {
+        return;
+    };
     if guard::allowed_origin(app, request).is_err() {
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("Authorization"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Retry-After"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("600"),
+    );
 }
 
 fn bad(detail: &str) -> Problem {

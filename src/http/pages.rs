@@ -19,12 +19,36 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// Name, content type and text of what the demo is made of.
 const ASSETS: &[(&str, &str, &str)] = &[
-    ("home.js", "text/javascript; charset=utf-8", include_str!("demo/home.js")),
-    ("room.js", "text/javascript; charset=utf-8", include_str!("demo/room.js")),
-    ("rollcall.js", "text/javascript; charset=utf-8", include_str!("demo/rollcall.js")),
-    ("cursors.js", "text/javascript; charset=utf-8", include_str!("demo/cursors.js")),
-    ("demo.css", "text/css; charset=utf-8", include_str!("demo/demo.css")),
-    ("favicon.svg", "image/svg+xml", include_str!("demo/favicon.svg")),
+    (
+        "home.js",
+        "text/javascript; charset=utf-8",
+        include_str!("demo/home.js"),
+    ),
+    (
+        "room.js",
+        "text/javascript; charset=utf-8",
+        include_str!("demo/room.js"),
+    ),
+    (
+        "rollcall.js",
+        "text/javascript; charset=utf-8",
+        include_str!("demo/rollcall.js"),
+    ),
+    (
+        "cursors.js",
+        "text/javascript; charset=utf-8",
+        include_str!("demo/cursors.js"),
+    ),
+    (
+        "demo.css",
+        "text/css; charset=utf-8",
+        include_str!("demo/demo.css"),
+    ),
+    (
+        "favicon.svg",
+        "image/svg+xml",
+        include_str!("demo/favicon.svg"),
+    ),
 ];
 
 /// The process is alive.
@@ -38,7 +62,12 @@ pub(super) async fn readyz(State(app): State<App>) -> Response {
         Node::Standby => Some(admission::standby()),
         Node::Draining => Some(admission::draining()),
         Node::Ready if app.flusher.is_behind() => Some(admission::store_unavailable()),
-        Node::Ready => app.store.ping().await.err().map(|error: StoreError| admission::store_problem(&error)),
+        Node::Ready => app
+            .store
+            .ping()
+            .await
+            .err()
+            .map(|error: StoreError| admission::store_problem(&error)),
     };
     match problem {
         Some(problem) => ProblemResponse(problem).into_response(),
@@ -58,7 +87,10 @@ pub(super) fn demo(app: &App) -> Router<App> {
     }
     Router::new()
         .route("/", get(|| async { page(include_str!("demo/index.html")) }))
-        .route("/join/{invite}", get(|| async { page(include_str!("demo/room.html")) }))
+        .route(
+            "/join/{invite}",
+            get(|| async { page(include_str!("demo/room.html")) }),
+        )
         .route("/demo/{file}", get(asset))
 }
 
@@ -69,7 +101,11 @@ fn page(html: &'static str) -> Response {
 async fn asset(Path(name): Path<String>) -> Response {
     match ASSETS.iter().find(|(file, ..)| *file == name) {
         Some((_, content_type, text)) => dressed(content_type, text),
-        None => ProblemResponse(Problem::new(ProblemCode::NotFound, "There is no such file.")).into_response(),
+        None => ProblemResponse(Problem::new(
+            ProblemCode::NotFound,
+            "There is no such file.",
+        ))
+        .into_response(),
     }
 }
 
@@ -77,10 +113,19 @@ fn dressed(content_type: &'static str, text: &'static str) -> Response {
     let mut response = (StatusCode::OK, text).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     // An invite is in the address: it must not travel in a Referer.
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }

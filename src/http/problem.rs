@@ -39,11 +39,15 @@ impl From<SweepError> for ProblemResponse {
 
 impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after = self.0.retry_after_ms.map(|wait| wait.div_ceil(1000).max(1));
         let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -57,5 +61,9 @@ pub(super) async fn not_found() -> ProblemResponse {
 }
 
 pub(super) async fn method_not_allowed() -> ProblemResponse {
-    Problem::new(ProblemCode::MethodNotAllowed, "This address does not take this method.").into()
+    Problem::new(
+        ProblemCode::MethodNotAllowed,
+        "This address does not take this method.",
+    )
+    .into()
 }

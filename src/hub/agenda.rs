@@ -3,12 +3,7 @@
 //! A timer and a channel per connection cost more memory than everything else a connection needs; an entry here costs
 //! 32 bytes. Entries are never taken out: a job whose reason has gone does nothing.
 
-use std::{
-    cmp::Ordering,
-    collections::BinaryHeap,
-    sync::Weak,
-    time::Duration,
-};
+use std::{cmp::Ordering, collections::BinaryHeap, sync::Weak, time::Duration};
 
 use parking_lot::Mutex;
 use rollcall_protocol::ParticipantId;

@@ -21,13 +21,28 @@ pub(super) struct Fanout {
 
 impl Budget {
     pub(super) fn new(now: Instant, fanout: Fanout) -> Self {
-        Self { frames: f64::from(fanout.frames_per_second), bytes: fanout.bytes_per_second as f64, refilled_at: now }
+        Self {
+            frames: f64::from(fanout.frames_per_second),
+            bytes: fanout.bytes_per_second as f64,
+            refilled_at: now,
+        }
     }
 
     /// Pays for sending `size` bytes to `audience` connections. `Err` says when it can be paid; nothing is taken then.
-    pub(super) fn spend(&mut self, now: Instant, fanout: Fanout, audience: usize, size: usize) -> Result<(), Duration> {
-        let elapsed = now.saturating_duration_since(self.refilled_at).as_secs_f64();
-        let (frame_rate, byte_rate) = (f64::from(fanout.frames_per_second), fanout.bytes_per_second as f64);
+    pub(super) fn spend(
+        &mut self,
+        now: Instant,
+        fanout: Fanout,
+        audience: usize,
+        size: usize,
+    ) -> Result<(), Duration> {
+        let elapsed = now
+            .saturating_duration_since(self.refilled_at)
+            .as_secs_f64();
+        let (frame_rate, byte_rate) = (
+            f64::from(fanout.frames_per_second),
+            fanout.bytes_per_second as f64,
+        );
         self.frames = (self.frames + elapsed * frame_rate).min(frame_rate);
         self.bytes = (self.bytes + elapsed * byte_rate).min(byte_rate);
         self.refilled_at = now;
@@ -39,7 +54,8 @@ impl Budget {
             self.bytes -= bytes;
             return Ok(());
         }
-        let wait = ((need_frames - self.frames) / frame_rate).max((need_bytes - self.bytes) / byte_rate);
+        let wait =
+            ((need_frames - self.frames) / frame_rate).max((need_bytes - self.bytes) / byte_rate);
         Err(Duration::from_secs_f64(wait.clamp(0.0, 60.0)))
     }
 }
@@ -50,13 +66,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_room_sends_its_budget_and_no_more() {
-        let fanout = Fanout { frames_per_second: 100, bytes_per_second: 1_000 };
+        let fanout = Fanout {
+            frames_per_second: 100,
+            bytes_per_second: 1_000,
+        };
         let start = Instant::now();
         let mut budget = Budget::new(start, fanout);
         assert!(budget.spend(start, fanout, 60, 1).is_ok());
         assert!(budget.spend(start, fanout, 60, 1).is_err());
-        assert!(budget.spend(start + Duration::from_millis(250), fanout, 60, 1).is_ok());
-        assert!(budget.spend(start + Duration::from_secs(9), fanout, 10, 101).is_ok(), "a full bucket, with a debt");
-        assert!(budget.spend(start + Duration::from_secs(9), fanout, 1, 1).is_err());
+        assert!(
+            budget
+                .spend(start + Duration::from_millis(250), fanout, 60, 1)
+                .is_ok()
+        );
+        assert!(
+            budget
+                .spend(start + Duration::from_secs(9), fanout, 10, 101)
+                .is_ok(),
+            "a full bucket, with a debt"
+        );
+        assert!(
+            budget
+                .spend(start + Duration::from_secs(9), fanout, 1, 1)
+                .is_err()
+        );
     }
 }

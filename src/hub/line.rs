@@ -147,7 +147,10 @@ impl Line {
     }
 
     fn check_token(&self, now: Ticks, ends: Ticks, patience: Patience) -> Ticks {
-        let warn_at = Ticks(ends.0.saturating_sub(patience.token_warning.as_millis() as u64));
+        let warn_at = Ticks(
+            ends.0
+                .saturating_sub(patience.token_warning.as_millis() as u64),
+        );
         if now >= ends {
             self.end(Ending::TokenExpired);
         } else if now < warn_at {
@@ -205,7 +208,14 @@ mod tests {
         assert_eq!(line.ending(), None);
         let silent = Line::new(ConnectionId(2), Ticks(1000), None);
         silent.doubt(Ticks(1000));
-        silent.check(Ticks(6000), Ticks(0), Patience { timeout: Duration::from_secs(60), ..PATIENCE });
+        silent.check(
+            Ticks(6000),
+            Ticks(0),
+            Patience {
+                timeout: Duration::from_secs(60),
+                ..PATIENCE
+            },
+        );
         assert_eq!(silent.ending(), Some(Ending::Superseded));
     }
 

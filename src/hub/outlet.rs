@@ -34,7 +34,10 @@ pub(super) enum Kind {
     /// A `sync` for everybody, from crossing the roster limit.
     Sync,
     /// At most once, to every connection but the sender's, or to the connections of some participants.
-    Broadcast { from: Option<ConnectionId>, to: Option<Arc<[ParticipantId]>> },
+    Broadcast {
+        from: Option<ConnectionId>,
+        to: Option<Arc<[ParticipantId]>>,
+    },
     /// About the room itself; losing one costs a fresh `room`.
     Room,
 }
@@ -85,9 +88,20 @@ pub(super) struct ListenerId(usize);
 
 impl Outlet {
     /// Adds a reader that has seen everything so far.
-    pub(super) fn listen(&mut self, line: Arc<Line>, participant: Option<ParticipantId>) -> ListenerId {
+    pub(super) fn listen(
+        &mut self,
+        line: Arc<Line>,
+        participant: Option<ParticipantId>,
+    ) -> ListenerId {
         let cursor = self.end();
-        let listener = Listener { line, participant, cursor, owes_sync: false, owes_room: false, synced_at: None };
+        let listener = Listener {
+            line,
+            participant,
+            cursor,
+            owes_sync: false,
+            owes_room: false,
+            synced_at: None,
+        };
         if let Some(free) = self.listeners.iter().position(Option::is_none) {
             self.listeners[free] = Some(listener);
             return ListenerId(free);
@@ -98,7 +112,9 @@ impl Outlet {
 
     /// Takes a reader away, with its claim on what waits.
     pub(super) fn silence(&mut self, id: ListenerId) {
-        let Some(listener) = self.listeners.get_mut(id.0).and_then(Option::take) else { return };
+        let Some(listener) = self.listeners.get_mut(id.0).and_then(Option::take) else {
+            return;
+        };
         let start = listener.cursor.max(self.base) - self.base;
         for entry in self.entries.iter_mut().skip(start as usize) {
             entry.unread -= 1;
@@ -114,12 +130,19 @@ impl Outlet {
 
     /// The connections that read here.
     pub(super) fn lines(&self) -> impl Iterator<Item = (&Arc<Line>, Option<ParticipantId>)> {
-        self.listeners.iter().flatten().map(|listener| (&listener.line, listener.participant))
+        self.listeners
+            .iter()
+            .flatten()
+            .map(|listener| (&listener.line, listener.participant))
     }
 
     /// How many connections would get this.
     pub(super) fn audience(&self, kind: &Kind) -> usize {
-        self.listeners.iter().flatten().filter(|listener| listener.is_addressed(kind)).count()
+        self.listeners
+            .iter()
+            .flatten()
+            .filter(|listener| listener.is_addressed(kind))
+            .count()
     }
 
     /// Queues a frame for those it is for and calls them.
@@ -143,7 +166,9 @@ impl Outlet {
     }
 
     fn drop_front(&mut self) {
-        let Some(entry) = self.entries.pop_front() else { return };
+        let Some(entry) = self.entries.pop_front() else {
+            return;
+        };
         self.base += 1;
         self.bytes -= entry.frame.text.len();
         match entry.frame.kind {
@@ -172,7 +197,9 @@ impl Outlet {
     /// What this reader gets next; after [`Next::Sync`] it has seen everything up to now.
     pub(super) fn next(&mut self, id: ListenerId, now: Instant) -> Next {
         let (base, end) = (self.base, self.end());
-        let Some(Some(listener)) = self.listeners.get_mut(id.0) else { return Next::Empty(None) };
+        let Some(Some(listener)) = self.listeners.get_mut(id.0) else {
+            return Next::Empty(None);
+        };
         if listener.cursor < base {
             listener.owes_sync |= self.lost_presence > listener.cursor;
             listener.owes_room |= self.lost_room > listener.cursor;
@@ -201,7 +228,9 @@ impl Outlet {
 
     /// A `sync` says all that the waiting frames would, so they are passed over.
     fn skip_presence(&mut self, id: ListenerId, end: u64) {
-        let Some(Some(listener)) = self.listeners.get_mut(id.0) else { return };
+        let Some(Some(listener)) = self.listeners.get_mut(id.0) else {
+            return;
+        };
         let start = (listener.cursor - self.base) as usize;
         listener.cursor = end;
         for entry in self.entries.iter_mut().skip(start) {
@@ -213,7 +242,9 @@ impl Outlet {
     fn read(&mut self, id: ListenerId) -> Option<Utf8Bytes> {
         let mut found = None;
         while found.is_none() {
-            let Some(Some(listener)) = self.listeners.get_mut(id.0) else { return None };
+            let Some(Some(listener)) = self.listeners.get_mut(id.0) else {
+                return None;
+            };
             let at = (listener.cursor - self.base) as usize;
             let entry = self.entries.get_mut(at)?;
             listener.cursor += 1;
@@ -237,9 +268,14 @@ impl Outlet {
 
 impl Listener {
     fn is_addressed(&self, kind: &Kind) -> bool {
-        let Kind::Broadcast { from, to } = kind else { return true };
+        let Kind::Broadcast { from, to } = kind else {
+            return true;
+        };
         *from != Some(self.line.id)
-            && to.as_ref().is_none_or(|to| self.participant.is_some_and(|participant| to.contains(&participant)))
+            && to.as_ref().is_none_or(|to| {
+                self.participant
+                    .is_some_and(|participant| to.contains(&participant))
+            })
     }
 }
 
@@ -248,7 +284,10 @@ mod tests {
     use super::{super::Ticks, *};
 
     fn frame(text: &str, kind: Kind) -> Frame {
-        Frame { text: text.into(), kind }
+        Frame {
+            text: text.into(),
+            kind,
+        }
     }
 
     fn outlet(readers: u64) -> (Outlet, Vec<ListenerId>) {
@@ -270,7 +309,10 @@ mod tests {
     async fn a_frame_is_kept_only_until_the_last_has_read_it() {
         let (mut outlet, ids) = outlet(2);
         outlet.push(frame("a", Kind::Presence));
-        assert_eq!(text(outlet.next(ids[0], Instant::now())).as_deref(), Some("a"));
+        assert_eq!(
+            text(outlet.next(ids[0], Instant::now())).as_deref(),
+            Some("a")
+        );
         assert_eq!(outlet.entries.len(), 1);
         outlet.silence(ids[1]);
         assert_eq!((outlet.entries.len(), outlet.bytes), (0, 0));
@@ -279,9 +321,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_broadcast_passes_its_sender_by() {
         let (mut outlet, ids) = outlet(2);
-        outlet.push(frame("hi", Kind::Broadcast { from: Some(ConnectionId(0)), to: None }));
-        assert!(matches!(outlet.next(ids[0], Instant::now()), Next::Empty(None)));
-        assert_eq!(text(outlet.next(ids[1], Instant::now())).as_deref(), Some("hi"));
+        outlet.push(frame(
+            "hi",
+            Kind::Broadcast {
+                from: Some(ConnectionId(0)),
+                to: None,
+            },
+        ));
+        assert!(matches!(
+            outlet.next(ids[0], Instant::now()),
+            Next::Empty(None)
+        ));
+        assert_eq!(
+            text(outlet.next(ids[1], Instant::now())).as_deref(),
+            Some("hi")
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -292,11 +346,16 @@ mod tests {
         }
         assert_eq!(outlet.entries.len(), MAX_FRAMES);
         assert!(matches!(outlet.next(ids[0], Instant::now()), Next::Sync));
-        assert!(matches!(outlet.next(ids[0], Instant::now()), Next::Empty(None)));
+        assert!(matches!(
+            outlet.next(ids[0], Instant::now()),
+            Next::Empty(None)
+        ));
         for _ in 0..MAX_FRAMES * 3 {
             outlet.push(frame("p", Kind::Presence));
         }
-        let Next::Empty(Some(at)) = outlet.next(ids[0], Instant::now()) else { panic!("a sync within 2 s") };
+        let Next::Empty(Some(at)) = outlet.next(ids[0], Instant::now()) else {
+            panic!("a sync within 2 s")
+        };
         assert_eq!(at - Instant::now(), SYNC_EVERY);
         assert!(matches!(outlet.next(ids[0], at), Next::Sync));
     }
@@ -305,11 +364,20 @@ mod tests {
     async fn losing_only_broadcasts_costs_nothing() {
         let (mut outlet, ids) = outlet(1);
         for _ in 0..MAX_FRAMES * 2 {
-            outlet.push(frame("b", Kind::Broadcast { from: None, to: None }));
+            outlet.push(frame(
+                "b",
+                Kind::Broadcast {
+                    from: None,
+                    to: None,
+                },
+            ));
         }
         for _ in 0..MAX_FRAMES {
             assert!(text(outlet.next(ids[0], Instant::now())).is_some());
         }
-        assert!(matches!(outlet.next(ids[0], Instant::now()), Next::Empty(None)));
+        assert!(matches!(
+            outlet.next(ids[0], Instant::now()),
+            Next::Empty(None)
+        ));
     }
 }

@@ -33,7 +33,13 @@ pub struct Reservation {
 
 impl Reservation {
     pub(super) fn new(hub: Hub, room: Arc<Room>, id: ParticipantId) -> Self {
-        Self { hub, room, id, joined: None, is_open: true }
+        Self {
+            hub,
+            room,
+            id,
+            joined: None,
+            is_open: true,
+        }
     }
 
     /// Notes what the store committed.
@@ -64,10 +70,19 @@ impl Reservation {
         let now = Instant::now();
         let token_ends = seating.token_ends.map(|at| Ticks::of(at, shared.origin));
         let line = Arc::new(Line::new(seating.connection, shared.tick(), token_ends));
-        let seated = self.room.sit(self.id, self.joined.as_deref(), seating.resumes, &line, shared)?;
+        let seated = self.room.sit(
+            self.id,
+            self.joined.as_deref(),
+            seating.resumes,
+            &line,
+            shared,
+        )?;
         let first_check = now + shared.options.patience.ping_after;
-        let first_check = token_ends.map_or(first_check, |ends| first_check.min(warn_at(ends, shared)));
-        shared.agenda.add(first_check, Job::Check(Arc::downgrade(&line)));
+        let first_check =
+            token_ends.map_or(first_check, |ends| first_check.min(warn_at(ends, shared)));
+        shared
+            .agenda
+            .add(first_check, Job::Check(Arc::downgrade(&line)));
         shared.metrics.connections.inc();
         let place = Place {
             hub: self.hub.clone(),
@@ -92,7 +107,8 @@ fn warn_at(ends: Ticks, shared: &super::Shared) -> Instant {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.is_open {
-            self.room.cancel(self.id, self.joined.as_deref(), self.hub.shared());
+            self.room
+                .cancel(self.id, self.joined.as_deref(), self.hub.shared());
             self.hub.tidy(self.room.key);
         }
     }
@@ -171,18 +187,38 @@ impl Place {
     }
 
     /// Changes the connection's status and the participant's state.
-    pub fn update(&self, status: Option<Status>, state: Option<Map<String, Value>>) -> Result<(), StateTooLarge> {
-        self.room.update(self.id, self.line.id, status, state, self.hub.shared())
+    pub fn update(
+        &self,
+        status: Option<Status>,
+        state: Option<Map<String, Value>>,
+    ) -> Result<(), StateTooLarge> {
+        self.room
+            .update(self.id, self.line.id, status, state, self.hub.shared())
     }
 
     /// Sends a broadcast to every other connection, or to those of `to`.
-    pub fn broadcast(&self, event: String, payload: Box<RawValue>, to: Option<Vec<ParticipantId>>) -> Result<(), Refused> {
+    pub fn broadcast(
+        &self,
+        event: String,
+        payload: Box<RawValue>,
+        to: Option<Vec<ParticipantId>>,
+    ) -> Result<(), Refused> {
         if let Some(stranger) = to.as_deref().and_then(|to| self.room.stranger(to)) {
             return Err(Refused::Stranger(stranger));
         }
-        let text = ServerMessage::Broadcast { from: Some(self.id), event, payload }.to_text();
-        let kind = Kind::Broadcast { from: Some(self.line.id), to: to.map(Into::into) };
-        self.room.broadcast(kind, text, false, self.hub.shared()).map_err(Refused::Budget)
+        let text = ServerMessage::Broadcast {
+            from: Some(self.id),
+            event,
+            payload,
+        }
+        .to_text();
+        let kind = Kind::Broadcast {
+            from: Some(self.line.id),
+            to: to.map(Into::into),
+        };
+        self.room
+            .broadcast(kind, text, false, self.hub.shared())
+            .map_err(Refused::Budget)
     }
 
     /// Takes in a fresh access token's end.
@@ -190,7 +226,10 @@ impl Place {
         let shared = self.hub.shared();
         let ends = Ticks::of(ends, shared.origin);
         self.line.renew_token(ends);
-        shared.agenda.add(warn_at(ends, shared), Job::Check(Arc::downgrade(&self.line)));
+        shared.agenda.add(
+            warn_at(ends, shared),
+            Job::Check(Arc::downgrade(&self.line)),
+        );
     }
 
     /// The store's time now.
@@ -244,12 +283,18 @@ impl Place {
         if !self.has_frames {
             return Poll::Pending;
         }
-        match self.room.next(self.listener, Some(self.id), self.hub.shared()) {
+        match self
+            .room
+            .next(self.listener, Some(self.id), self.hub.shared())
+        {
             Said::Text(text) => Poll::Ready(Event::Frame(text)),
             Said::Nothing(again) => {
                 self.has_frames = false;
                 if let Some(at) = again {
-                    self.hub.shared().agenda.add(at, Job::Nudge(Arc::downgrade(&self.line)));
+                    self.hub
+                        .shared()
+                        .agenda
+                        .add(at, Job::Nudge(Arc::downgrade(&self.line)));
                 }
                 Poll::Pending
             }
@@ -260,7 +305,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let shared = self.hub.shared();
-        self.room.disconnect(self.id, self.listener, &self.line, self.ending, shared);
+        self.room
+            .disconnect(self.id, self.listener, &self.line, self.ending, shared);
         shared.metrics.connections.dec();
         self.hub.tidy(self.room.key);
     }

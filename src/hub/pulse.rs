@@ -31,7 +31,13 @@ pub struct Pulse {
 
 impl Pulse {
     /// A pulse last felt `now`, whose stored value is `stored`.
-    pub(super) fn new(room: RoomKey, key: ParticipantKey, id: ParticipantId, now: Ticks, stored: Timestamp) -> Self {
+    pub(super) fn new(
+        room: RoomKey,
+        key: ParticipantKey,
+        id: ParticipantId,
+        now: Ticks,
+        stored: Timestamp,
+    ) -> Self {
         Self {
             room,
             key,
@@ -69,12 +75,21 @@ impl Pulse {
     }
 
     /// When last seen, for a seat restored from the store: nothing was heard in this process.
-    pub(super) fn restored(room: RoomKey, key: ParticipantKey, id: ParticipantId, stored: Timestamp) -> Self {
+    pub(super) fn restored(
+        room: RoomKey,
+        key: ParticipantKey,
+        id: ParticipantId,
+        stored: Timestamp,
+    ) -> Self {
         Self::new(room, key, id, Ticks::NEVER, stored)
     }
 }
 
 /// The store's time at a tick of this process; the beginning of time for what this process never heard.
 pub(super) fn stamp(clock: &StoreClock, origin: tokio::time::Instant, at: Ticks) -> Timestamp {
-    if at == Ticks::NEVER { Timestamp::from_millis(0) } else { clock.at(at.instant(origin)) }
+    if at == Ticks::NEVER {
+        Timestamp::from_millis(0)
+    } else {
+        clock.at(at.instant(origin))
+    }
 }

@@ -3,15 +3,12 @@
 //! Nothing awaits while the lock is held, and heartbeats never take it. A room exists in memory while anybody has a seat,
 //! or is about to: the last one out closes it, and whoever comes at that moment asks the hub for a new one.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rollcall_protocol::{
-    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, ServerMessage, StateText, Status, Timestamp, UserId,
+    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, ServerMessage, StateText,
+    Status, Timestamp, UserId,
 };
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -125,7 +122,12 @@ impl Room {
 
     /// Holds a place for `id`, if the room and the participant's own limit have one. Who has a seat is never refused for a full
     /// room.
-    pub(super) fn reserve(&self, id: ParticipantId, max_participants: Option<u32>, max_connections: usize) -> Reserve {
+    pub(super) fn reserve(
+        &self,
+        id: ParticipantId,
+        max_participants: Option<u32>,
+        max_connections: usize,
+    ) -> Reserve {
         let mut inner = self.inner.lock();
         if inner.end.is_some() {
             return Reserve::Gone;
@@ -138,26 +140,55 @@ impl Room {
     }
 
     /// Whether [`reserve`](Self::reserve) would succeed; changes nothing.
-    pub(super) fn admits(&self, id: ParticipantId, max_participants: Option<u32>, max_connections: usize) -> Result<(), Full> {
-        self.inner.lock().admits(id, max_participants, max_connections)
+    pub(super) fn admits(
+        &self,
+        id: ParticipantId,
+        max_participants: Option<u32>,
+        max_connections: usize,
+    ) -> Result<(), Full> {
+        self.inner
+            .lock()
+            .admits(id, max_participants, max_connections)
     }
 
     /// Holds a place for a participant whose seat is held under this removal count. `None`: it is not.
-    pub(super) fn reserve_held(&self, id: ParticipantId, removals: i64, max_connections: usize) -> Option<Result<(), Full>> {
+    pub(super) fn reserve_held(
+        &self,
+        id: ParticipantId,
+        removals: i64,
+        max_connections: usize,
+    ) -> Option<Result<(), Full>> {
         let mut inner = self.inner.lock();
         if inner.end.is_some() {
             return None;
         }
-        let occupant = inner.occupants.get(&id).filter(|occupant| occupant.seat.is_held())?;
-        occupant.sitting.as_ref().filter(|sitting| sitting.removals == removals)?;
-        Some(inner.admits(id, None, max_connections).map(|()| inner.reserve(id)))
+        let occupant = inner
+            .occupants
+            .get(&id)
+            .filter(|occupant| occupant.seat.is_held())?;
+        occupant
+            .sitting
+            .as_ref()
+            .filter(|sitting| sitting.removals == removals)?;
+        Some(
+            inner
+                .admits(id, None, max_connections)
+                .map(|()| inner.reserve(id)),
+        )
     }
 
     /// Gives a reservation back. With `committed`, the store says the participant is active: unless somebody else
     /// holds the seat that has to be taken back by a departure.
-    pub(super) fn cancel(self: &Arc<Self>, id: ParticipantId, committed: Option<&Joined>, shared: &Shared) {
+    pub(super) fn cancel(
+        self: &Arc<Self>,
+        id: ParticipantId,
+        committed: Option<&Joined>,
+        shared: &Shared,
+    ) {
         let mut inner = self.inner.lock();
-        let Some(occupant) = inner.occupants.get_mut(&id) else { return };
+        let Some(occupant) = inner.occupants.get_mut(&id) else {
+            return;
+        };
         occupant.reserved -= 1;
         if let (Some(joined), Some(sitting)) = (committed, &mut occupant.sitting) {
             sitting.renew(joined);
@@ -204,7 +235,11 @@ impl Room {
         }
         sitting.set_status(status);
         sitting.pulse.touch(shared.tick(), &shared.dirty);
-        let (pulse, removals, look) = (Arc::clone(&sitting.pulse), sitting.removals, Arc::clone(&sitting.look));
+        let (pulse, removals, look) = (
+            Arc::clone(&sitting.pulse),
+            sitting.removals,
+            Arc::clone(&sitting.look),
+        );
         inner.roster.set(id, look);
         if let Some(lost) = resumes {
             inner.doubt(lost, id, shared);
@@ -214,24 +249,45 @@ impl Room {
         let expiring = inner.row.ends_at().filter(|_| inner.is_warned);
         let room = inner.row.view();
         self.schedule(&mut inner, shared);
-        Ok(Seated { pulse, removals, listener, welcome: Welcome { room, shown, expiring, resumed: was_held && joined.is_none() } })
+        Ok(Seated {
+            pulse,
+            removals,
+            listener,
+            welcome: Welcome {
+                room,
+                shown,
+                expiring,
+                resumed: was_held && joined.is_none(),
+            },
+        })
     }
 
     /// Ends one connection. Leaving cleanly gives the seat up at once unless another connection or grace holds it.
-    pub(super) fn disconnect(self: &Arc<Self>, id: ParticipantId, listener: ListenerId, line: &Line, ending: Ending, shared: &Shared) {
+    pub(super) fn disconnect(
+        self: &Arc<Self>,
+        id: ParticipantId,
+        listener: ListenerId,
+        line: &Line,
+        ending: Ending,
+        shared: &Shared,
+    ) {
         let now = Instant::now();
         let mut inner = self.inner.lock();
         inner.outlet.silence(listener);
         if inner.end.is_some() {
             return;
         }
-        let Some(occupant) = inner.occupants.get_mut(&id) else { return };
+        let Some(occupant) = inner.occupants.get_mut(&id) else {
+            return;
+        };
         // A drain gives no grace of its own: the next node does, to everybody still active in the store.
         let keeps_grace = ending != Ending::Left && (shared.is_draining() || !line.is_doubted());
         let grace = keeps_grace.then_some(now + shared.options.reconnect_grace);
         occupant.seat.disconnect(line.id, grace);
         if let Some(until) = grace {
-            shared.agenda.add(until, Job::Grace(Arc::downgrade(self), id));
+            shared
+                .agenda
+                .add(until, Job::Grace(Arc::downgrade(self), id));
         }
         if occupant.is_held() {
             inner.refresh_status(id);
@@ -242,17 +298,26 @@ impl Room {
     }
 
     /// Ends the seat of `id` if its grace is over. One found late is granted again: nobody could come back meanwhile.
-    pub(super) fn expire_grace(self: &Arc<Self>, id: ParticipantId, stalled: bool, shared: &Shared) {
+    pub(super) fn expire_grace(
+        self: &Arc<Self>,
+        id: ParticipantId,
+        stalled: bool,
+        shared: &Shared,
+    ) {
         if shared.is_draining() {
             return;
         }
         let now = Instant::now();
         let mut inner = self.inner.lock();
-        let Some(occupant) = inner.occupants.get_mut(&id) else { return };
+        let Some(occupant) = inner.occupants.get_mut(&id) else {
+            return;
+        };
         if stalled {
             let until = now + shared.options.reconnect_grace;
             occupant.seat.regrant(now, until);
-            shared.agenda.add(until, Job::Grace(Arc::downgrade(self), id));
+            shared
+                .agenda
+                .add(until, Job::Grace(Arc::downgrade(self), id));
         }
         occupant.seat.expire(now);
         if occupant.sitting.is_some() && !occupant.is_held() {
@@ -267,8 +332,17 @@ impl Room {
         let sitting = Sitting::restored(saved, shared);
         let mut inner = self.inner.lock();
         inner.roster.restore(id, Arc::clone(&sitting.look));
-        inner.occupants.insert(id, Occupant { seat: Seat::restored(until), reserved: 0, sitting: Some(sitting) });
-        shared.agenda.add(until, Job::Grace(Arc::downgrade(self), id));
+        inner.occupants.insert(
+            id,
+            Occupant {
+                seat: Seat::restored(until),
+                reserved: 0,
+                sitting: Some(sitting),
+            },
+        );
+        shared
+            .agenda
+            .add(until, Job::Grace(Arc::downgrade(self), id));
     }
 
     /// Changes what others see of a participant: the status of this connection, the state of all.
@@ -281,15 +355,22 @@ impl Room {
         shared: &Shared,
     ) -> Result<(), StateTooLarge> {
         let mut inner = self.inner.lock();
-        let Some(occupant) = inner.occupants.get_mut(&id) else { return Ok(()) };
-        let Some(sitting) = &mut occupant.sitting else { return Ok(()) };
+        let Some(occupant) = inner.occupants.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(sitting) = &mut occupant.sitting else {
+            return Ok(());
+        };
         if let Some(patch) = patch {
             let state = merged(&sitting.look.state, patch)?;
             if state.as_str().len() > shared.options.state_bytes {
                 return Err(StateTooLarge);
             }
             if state != sitting.look.state {
-                shared.states.lock().insert(sitting.pulse.key, Some(state.as_str().to_owned()));
+                shared
+                    .states
+                    .lock()
+                    .insert(sitting.pulse.key, Some(state.as_str().to_owned()));
                 Arc::make_mut(&mut sitting.look).state = state;
             }
         }
@@ -304,30 +385,57 @@ impl Room {
     }
 
     /// Sends a broadcast to everybody but its sender, or to some.
-    pub(super) fn broadcast(&self, kind: Kind, text: String, is_ours: bool, shared: &Shared) -> Result<(), Duration> {
+    pub(super) fn broadcast(
+        &self,
+        kind: Kind,
+        text: String,
+        is_ours: bool,
+        shared: &Shared,
+    ) -> Result<(), Duration> {
         let mut inner = self.inner.lock();
         let audience = inner.outlet.audience(&kind);
         if !is_ours {
-            inner.budget.spend(Instant::now(), shared.options.fanout, audience, text.len())?;
+            inner
+                .budget
+                .spend(Instant::now(), shared.options.fanout, audience, text.len())?;
         }
         shared.metrics.frames_fanned_out(audience as u64);
-        inner.outlet.push(Frame { text: text.into(), kind });
+        inner.outlet.push(Frame {
+            text: text.into(),
+            kind,
+        });
         Ok(())
     }
 
     /// The first of `to` that has no seat here.
     pub(super) fn stranger(&self, to: &[ParticipantId]) -> Option<ParticipantId> {
         let inner = self.inner.lock();
-        to.iter().copied().find(|id| inner.occupants.get(id).is_none_or(|occupant| occupant.sitting.is_none()))
+        to.iter().copied().find(|id| {
+            inner
+                .occupants
+                .get(id)
+                .is_none_or(|occupant| occupant.sitting.is_none())
+        })
     }
 
     /// What a reader gets next.
-    pub(super) fn next(&self, listener: ListenerId, id: Option<ParticipantId>, shared: &Shared) -> Said {
+    pub(super) fn next(
+        &self,
+        listener: ListenerId,
+        id: Option<ParticipantId>,
+        shared: &Shared,
+    ) -> Said {
         let mut inner = self.inner.lock();
         match inner.outlet.next(listener, Instant::now()) {
             Next::Frame(text) => Said::Text(text),
             Next::Sync => Said::Text(sync(inner.shown(id, shared)).to_text().into()),
-            Next::Room => Said::Text(ServerMessage::Room { room: inner.row.view() }.to_text().into()),
+            Next::Room => Said::Text(
+                ServerMessage::Room {
+                    room: inner.row.view(),
+                }
+                .to_text()
+                .into(),
+            ),
             Next::Empty(again) => Said::Nothing(again),
         }
     }
@@ -343,7 +451,10 @@ impl Room {
             let is_new_end = inner.row.ends_at() != row.ends_at();
             inner.is_warned &= !is_new_end;
             inner.row = row;
-            inner.outlet.push(Frame { text: text.into(), kind: Kind::Room });
+            inner.outlet.push(Frame {
+                text: text.into(),
+                kind: Kind::Room,
+            });
         }
         self.mind_age(shared);
     }
@@ -352,18 +463,29 @@ impl Room {
     pub(super) fn mind_age(self: &Arc<Self>, shared: &Shared) {
         let over = {
             let mut inner = self.inner.lock();
-            let Some(ends_at) = inner.row.ends_at() else { return };
+            let Some(ends_at) = inner.row.ends_at() else {
+                return;
+            };
             let left = ends_at.saturating_since(shared.clock.now());
             let warning = shared.options.expiry_warning;
             if !left.is_zero() && left <= warning && !inner.is_warned {
                 inner.is_warned = true;
-                let text = ServerMessage::RoomExpiring { expires_at: ends_at, reason: ExpiryReason::MaxAge }.to_text();
-                inner.outlet.push(Frame { text: text.into(), kind: Kind::Room });
+                let text = ServerMessage::RoomExpiring {
+                    expires_at: ends_at,
+                    reason: ExpiryReason::MaxAge,
+                }
+                .to_text();
+                inner.outlet.push(Frame {
+                    text: text.into(),
+                    kind: Kind::Room,
+                });
             }
             let wait = if left > warning { left - warning } else { left };
             // Looked at again at least hourly: the store's clock may be stepped, and instants far away overflow.
             let wait = wait.clamp(Duration::from_millis(1), Duration::from_secs(3600));
-            shared.agenda.add(Instant::now() + wait, Job::Age(Arc::downgrade(self)));
+            shared
+                .agenda
+                .add(Instant::now() + wait, Job::Age(Arc::downgrade(self)));
             left.is_zero()
         };
         if over {
@@ -423,13 +545,21 @@ impl Room {
 
     /// The connections here.
     pub(super) fn lines(&self) -> Vec<Arc<Line>> {
-        self.inner.lock().outlet.lines().map(|(line, _)| Arc::clone(line)).collect()
+        self.inner
+            .lock()
+            .outlet
+            .lines()
+            .map(|(line, _)| Arc::clone(line))
+            .collect()
     }
 
     /// How many seats there are, and the latest sign of life.
     pub(super) fn online(&self, shared: &Shared) -> (usize, Option<Timestamp>) {
         let inner = self.inner.lock();
-        let seen = inner.sittings().map(|(_, sitting)| sitting.pulse.last_seen_at(|at| shared.stamp(at))).max();
+        let seen = inner
+            .sittings()
+            .map(|(_, sitting)| sitting.pulse.last_seen_at(|at| shared.stamp(at)))
+            .max();
         (inner.roster.occupancy(), seen)
     }
 
@@ -443,21 +573,41 @@ impl Room {
     /// Whether a participant has a seat under this removal count.
     pub(super) fn holds(&self, id: ParticipantId, removals: i64) -> bool {
         let inner = self.inner.lock();
-        let sitting = inner.occupants.get(&id).and_then(|occupant| occupant.sitting.as_ref());
+        let sitting = inner
+            .occupants
+            .get(&id)
+            .and_then(|occupant| occupant.sitting.as_ref());
         sitting.is_some_and(|sitting| sitting.removals == removals)
     }
 
     /// The user behind a seat.
     pub(super) fn user_id(&self, id: ParticipantId) -> Option<UserId> {
-        self.inner.lock().occupants.get(&id)?.sitting.as_ref()?.look.user_id.clone()
+        self.inner
+            .lock()
+            .occupants
+            .get(&id)?
+            .sitting
+            .as_ref()?
+            .look
+            .user_id
+            .clone()
     }
 
     /// Everybody here after `after`, ordered by id, as of the sequence number given with them. What has been gathered is
     /// sent first, so that the list is what clients know.
-    pub(super) fn present(&self, after: Option<ParticipantId>, limit: usize, shared: &Shared) -> (u64, u64, Vec<Present>) {
+    pub(super) fn present(
+        &self,
+        after: Option<ParticipantId>,
+        limit: usize,
+        shared: &Shared,
+    ) -> (u64, u64, Vec<Present>) {
         let mut inner = self.inner.lock();
         inner.publish(shared);
-        let people = inner.roster.live().filter(|(id, _)| after.is_none_or(|after| *id > after)).take(limit);
+        let people = inner
+            .roster
+            .live()
+            .filter(|(id, _)| after.is_none_or(|after| *id > after))
+            .take(limit);
         let people = people
             .filter_map(|(id, look)| {
                 let occupant = inner.occupants.get(&id)?;
@@ -470,7 +620,10 @@ impl Room {
                     joined_at: look.joined_at,
                     last_seen_at: inner.last_seen_at(id, shared),
                 };
-                Some(Present { member, connections: occupant.seat.connections() })
+                Some(Present {
+                    member,
+                    connections: occupant.seat.connections(),
+                })
             })
             .collect();
         (inner.roster.seq(), inner.roster.occupancy() as u64, people)
@@ -492,7 +645,9 @@ impl Room {
             inner.publish(shared);
         } else {
             inner.is_scheduled = true;
-            shared.agenda.add(opens_at, Job::Publish(Arc::downgrade(self)));
+            shared
+                .agenda
+                .add(opens_at, Job::Publish(Arc::downgrade(self)));
         }
     }
 }
@@ -523,31 +678,55 @@ impl Occupant {
 }
 
 impl Inner {
-    fn admits(&self, id: ParticipantId, max_participants: Option<u32>, max_connections: usize) -> Result<(), Full> {
+    fn admits(
+        &self,
+        id: ParticipantId,
+        max_participants: Option<u32>,
+        max_connections: usize,
+    ) -> Result<(), Full> {
         match self.occupants.get(&id) {
-            Some(occupant) if occupant.seat.connections() + occupant.reserved >= max_connections => Err(Full::Connections),
+            Some(occupant)
+                if occupant.seat.connections() + occupant.reserved >= max_connections =>
+            {
+                Err(Full::Connections)
+            }
             Some(_) => Ok(()),
-            None if max_participants.is_some_and(|max| self.occupants.len() >= max as usize) => Err(Full::Room),
+            None if max_participants.is_some_and(|max| self.occupants.len() >= max as usize) => {
+                Err(Full::Room)
+            }
             None => Ok(()),
         }
     }
 
     fn reserve(&mut self, id: ParticipantId) {
-        let occupant =
-            self.occupants.entry(id).or_insert_with(|| Occupant { seat: Seat::default(), reserved: 0, sitting: None });
+        let occupant = self.occupants.entry(id).or_insert_with(|| Occupant {
+            seat: Seat::default(),
+            reserved: 0,
+            sitting: None,
+        });
         occupant.reserved += 1;
     }
 
     /// Gives up the seat of `id` and tells the flusher and the roster the same last-seen.
     fn depart(&mut self, id: ParticipantId, reason: LeaveReason, shared: &Shared) {
-        let Some(occupant) = self.occupants.get_mut(&id) else { return };
+        let Some(occupant) = self.occupants.get_mut(&id) else {
+            return;
+        };
         occupant.seat = Seat::default();
-        let Some(sitting) = occupant.sitting.take() else { return };
+        let Some(sitting) = occupant.sitting.take() else {
+            return;
+        };
         if occupant.reserved == 0 {
             self.occupants.remove(&id);
         }
         let last_seen_at = sitting.pulse.last_seen_at(|at| shared.stamp(at));
-        self.roster.remove(id, Leave { reason, last_seen_at });
+        self.roster.remove(
+            id,
+            Leave {
+                reason,
+                last_seen_at,
+            },
+        );
         if sitting.look.state != StateText::empty() {
             shared.states.lock().insert(sitting.pulse.key, None);
         }
@@ -556,13 +735,18 @@ impl Inner {
             seen: Seen {
                 key: sitting.pulse.key,
                 last_seen_at,
-                departed: Some(Departed { left_at: shared.clock.now().max(last_seen_at), generation: sitting.generation }),
+                departed: Some(Departed {
+                    left_at: shared.clock.now().max(last_seen_at),
+                    generation: sitting.generation,
+                }),
             },
         });
     }
 
     fn refresh_status(&mut self, id: ParticipantId) {
-        let Some(occupant) = self.occupants.get_mut(&id) else { return };
+        let Some(occupant) = self.occupants.get_mut(&id) else {
+            return;
+        };
         if let (Some(status), Some(sitting)) = (occupant.seat.status(), &mut occupant.sitting) {
             sitting.set_status(status);
             let look = Arc::clone(&sitting.look);
@@ -575,34 +759,65 @@ impl Inner {
         for (line, participant) in self.outlet.lines() {
             if line.id == connection && participant == Some(id) {
                 line.doubt(shared.tick());
-                shared.agenda.add(Instant::now() + super::line::DOUBT, Job::Check(Arc::downgrade(line)));
+                shared.agenda.add(
+                    Instant::now() + super::line::DOUBT,
+                    Job::Check(Arc::downgrade(line)),
+                );
             }
         }
     }
 
     fn publish(&mut self, shared: &Shared) {
         let occupants = &self.occupants;
-        let change = self.roster.publish(|id| last_seen_at(occupants, id, shared));
+        let change = self
+            .roster
+            .publish(|id| last_seen_at(occupants, id, shared));
         let Some(change) = change else { return };
         self.sent_at = Some(Instant::now());
         let occupancy = self.roster.occupancy() as u64;
         let seq = self.roster.seq();
         let (message, kind) = match change {
-            Change::Diff { joined, updated, left } => {
-                (ServerMessage::Presence { seq, occupancy, joined, updated, left }, Kind::Presence)
-            }
+            Change::Diff {
+                joined,
+                updated,
+                left,
+            } => (
+                ServerMessage::Presence {
+                    seq,
+                    occupancy,
+                    joined,
+                    updated,
+                    left,
+                },
+                Kind::Presence,
+            ),
             Change::Count => {
                 let (joined, updated, left) = Default::default();
-                (ServerMessage::Presence { seq, occupancy, joined, updated, left }, Kind::Presence)
+                (
+                    ServerMessage::Presence {
+                        seq,
+                        occupancy,
+                        joined,
+                        updated,
+                        left,
+                    },
+                    Kind::Presence,
+                )
             }
             Change::Crossed(_) => (sync(self.shown(None, shared)), Kind::Sync),
         };
-        shared.metrics.frames_fanned_out(self.outlet.audience(&kind) as u64);
-        self.outlet.push(Frame { text: message.to_text().into(), kind });
+        shared
+            .metrics
+            .frames_fanned_out(self.outlet.audience(&kind) as u64);
+        self.outlet.push(Frame {
+            text: message.to_text().into(),
+            kind,
+        });
     }
 
     fn shown(&self, own: Option<ParticipantId>, shared: &Shared) -> Shown {
-        self.roster.snapshot(own, |id| self.last_seen_at(id, shared))
+        self.roster
+            .snapshot(own, |id| self.last_seen_at(id, shared))
     }
 
     fn last_seen_at(&self, id: ParticipantId, shared: &Shared) -> Timestamp {
@@ -610,18 +825,34 @@ impl Inner {
     }
 
     fn sittings(&self) -> impl Iterator<Item = (ParticipantId, &Sitting)> {
-        self.occupants.iter().filter_map(|(id, occupant)| Some((*id, occupant.sitting.as_ref()?)))
+        self.occupants
+            .iter()
+            .filter_map(|(id, occupant)| Some((*id, occupant.sitting.as_ref()?)))
     }
 }
 
 /// A sample for frames that show members; somebody who left within the window is not asked for.
-fn last_seen_at(occupants: &BTreeMap<ParticipantId, Occupant>, id: ParticipantId, shared: &Shared) -> Timestamp {
-    let sitting = occupants.get(&id).and_then(|occupant| occupant.sitting.as_ref());
-    sitting.map_or_else(|| shared.clock.now(), |sitting| sitting.pulse.last_seen_at(|at| shared.stamp(at)))
+fn last_seen_at(
+    occupants: &BTreeMap<ParticipantId, Occupant>,
+    id: ParticipantId,
+    shared: &Shared,
+) -> Timestamp {
+    let sitting = occupants
+        .get(&id)
+        .and_then(|occupant| occupant.sitting.as_ref());
+    sitting.map_or_else(
+        || shared.clock.now(),
+        |sitting| sitting.pulse.last_seen_at(|at| shared.stamp(at)),
+    )
 }
 
 fn sync(shown: Shown) -> ServerMessage {
-    ServerMessage::Sync { seq: shown.seq, roster: shown.mode, occupancy: shown.occupancy, members: shown.members }
+    ServerMessage::Sync {
+        seq: shown.seq,
+        roster: shown.mode,
+        occupancy: shown.occupancy,
+        members: shown.members,
+    }
 }
 
 fn merged(state: &StateText, patch: Map<String, Value>) -> Result<StateText, StateTooLarge> {
@@ -641,7 +872,13 @@ impl Sitting {
             joined_at: row.joined_at,
         };
         Self {
-            pulse: Arc::new(Pulse::new(row.room_key, row.key, row.id, shared.tick(), row.last_seen_at)),
+            pulse: Arc::new(Pulse::new(
+                row.room_key,
+                row.key,
+                row.id,
+                shared.tick(),
+                row.last_seen_at,
+            )),
             look: Arc::new(look),
             generation: row.generation,
             removals: row.removals,
@@ -650,10 +887,18 @@ impl Sitting {
 
     fn restored(saved: &SavedSeat, shared: &Shared) -> Self {
         let row = &saved.participant;
-        let state: Map<String, Value> =
-            saved.state.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let state: Map<String, Value> = saved
+            .state
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
         let mut sitting = Self::new(row, shared);
-        sitting.pulse = Arc::new(Pulse::restored(row.room_key, row.key, row.id, row.last_seen_at));
+        sitting.pulse = Arc::new(Pulse::restored(
+            row.room_key,
+            row.key,
+            row.id,
+            row.last_seen_at,
+        ));
         Arc::make_mut(&mut sitting.look).state = StateText::from(&state);
         sitting
     }

@@ -9,7 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use rollcall_protocol::{Departure, LeaveReason, Member, ParticipantId, RosterMode, Timestamp, Update};
+use rollcall_protocol::{
+    Departure, LeaveReason, Member, ParticipantId, RosterMode, Timestamp, Update,
+};
 
 use super::Look;
 
@@ -154,7 +156,11 @@ impl Roster {
         }
         let change = match self.cross() {
             Some(crossing) => Change::Crossed(crossing),
-            None if self.mode == RosterMode::Full => Change::Diff { joined, updated, left },
+            None if self.mode == RosterMode::Full => Change::Diff {
+                joined,
+                updated,
+                left,
+            },
             None if before == self.shown.len() => return None,
             None => Change::Count,
         };
@@ -179,10 +185,20 @@ impl Roster {
     }
 
     /// What was told so far, plus `own` if that is not told yet.
-    pub fn snapshot(&self, own: Option<ParticipantId>, seen: impl Fn(ParticipantId) -> Timestamp) -> Shown {
-        let own = own.filter(|id| !self.shown.contains_key(id)).and_then(|id| Some((id, self.live.get(&id)?)));
+    pub fn snapshot(
+        &self,
+        own: Option<ParticipantId>,
+        seen: impl Fn(ParticipantId) -> Timestamp,
+    ) -> Shown {
+        let own = own
+            .filter(|id| !self.shown.contains_key(id))
+            .and_then(|id| Some((id, self.live.get(&id)?)));
         let members = (self.mode == RosterMode::Full).then(|| {
-            let mut members: Vec<Member> = self.shown.iter().map(|(id, look)| member(*id, look, seen(*id))).collect();
+            let mut members: Vec<Member> = self
+                .shown
+                .iter()
+                .map(|(id, look)| member(*id, look, seen(*id)))
+                .collect();
             if let Some((id, look)) = own {
                 let at = members.partition_point(|member| member.id < id);
                 members.insert(at, member(id, look, seen(id)));
@@ -190,7 +206,12 @@ impl Roster {
             members
         });
         let occupancy = (self.shown.len() + usize::from(own.is_some())) as u64;
-        Shown { seq: self.seq, mode: self.mode, occupancy, members }
+        Shown {
+            seq: self.seq,
+            mode: self.mode,
+            occupancy,
+            members,
+        }
     }
 }
 
@@ -208,7 +229,11 @@ fn member(id: ParticipantId, look: &Look, last_seen_at: Timestamp) -> Member {
 }
 
 fn departure(id: ParticipantId, leave: Leave) -> Departure {
-    Departure { id, reason: leave.reason, last_seen_at: leave.last_seen_at }
+    Departure {
+        id,
+        reason: leave.reason,
+        last_seen_at: leave.last_seen_at,
+    }
 }
 
 fn difference(id: ParticipantId, old: &Look, new: &Look) -> Option<Update> {

@@ -28,14 +28,20 @@ pub struct Seat {
 impl Seat {
     /// A seat nobody is connected to, held until `until`: what a restart leaves.
     pub fn restored(until: Instant) -> Self {
-        Self { connections: Vec::new(), graces: vec![(ConnectionId(0), until)] }
+        Self {
+            connections: Vec::new(),
+            graces: vec![(ConnectionId(0), until)],
+        }
     }
 
     /// Adds a connection. A resume takes up the grace of the connection it names; any other arrival takes up the oldest
     /// grace, for somebody who came back once has come back for one of those they lost.
     pub fn connect(&mut self, id: ConnectionId, resumes: Option<ConnectionId>) {
         let taken = match resumes {
-            Some(lost) => self.graces.iter().position(|(grace, _)| *grace == lost || *grace == ConnectionId(0)),
+            Some(lost) => self
+                .graces
+                .iter()
+                .position(|(grace, _)| *grace == lost || *grace == ConnectionId(0)),
             None => self.oldest_grace(),
         };
         if let Some(at) = taken {
@@ -45,7 +51,11 @@ impl Seat {
     }
 
     fn oldest_grace(&self) -> Option<usize> {
-        let oldest = self.graces.iter().enumerate().min_by_key(|(_, (_, until))| *until);
+        let oldest = self
+            .graces
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, (_, until))| *until);
         oldest.map(|(at, _)| at)
     }
 
@@ -85,11 +95,13 @@ impl Seat {
     pub fn status(&self) -> Option<Status> {
         let mut statuses = self.connections.iter().map(|(_, status)| *status);
         let first = statuses.next()?;
-        Some(if first == Status::Active || statuses.any(|status| status == Status::Active) {
-            Status::Active
-        } else {
-            Status::Idle
-        })
+        Some(
+            if first == Status::Active || statuses.any(|status| status == Status::Active) {
+                Status::Active
+            } else {
+                Status::Idle
+            },
+        )
     }
 
     /// How many connections the participant has.

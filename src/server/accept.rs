@@ -31,7 +31,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Listens; port 0 takes any.
 pub(super) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let listener = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
@@ -42,8 +46,17 @@ pub(super) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), S
 }
 
 /// Accepts until stopped; each connection is a task of `tasks`.
-pub(super) async fn run(listener: TcpListener, router: Router, max: Option<usize>, tasks: TaskTracker, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(max.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)));
+pub(super) async fn run(
+    listener: TcpListener,
+    router: Router,
+    max: Option<usize>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(
+        max.unwrap_or(Semaphore::MAX_PERMITS)
+            .min(Semaphore::MAX_PERMITS),
+    ));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -52,7 +65,9 @@ pub(super) async fn run(listener: TcpListener, router: Router, max: Option<usize
         match accepted {
             Ok((stream, peer)) => {
                 // Beyond the limit the connection is dropped: there is nothing left to answer with.
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    continue;
+                };
                 let (router, stop) = (router.clone(), stop.clone());
                 tasks.spawn(async move {
                     serve(stream, Peer(peer), router, stop).await;

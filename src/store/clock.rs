@@ -23,13 +23,17 @@ pub struct StoreClock {
 impl StoreClock {
     /// Starts from a first sample, taken now.
     pub fn new(now: Timestamp) -> Self {
-        Self { origin: Instant::now(), at_origin: Arc::new(AtomicI64::new(now.as_millis())) }
+        Self {
+            origin: Instant::now(),
+            at_origin: Arc::new(AtomicI64::new(now.as_millis())),
+        }
     }
 
     /// Takes in the store's now, as an answer that has just arrived gave it.
     pub fn sample(&self, now: Timestamp) {
         let elapsed = millis(self.origin.elapsed());
-        self.at_origin.store(now.as_millis().saturating_sub(elapsed), Ordering::Relaxed);
+        self.at_origin
+            .store(now.as_millis().saturating_sub(elapsed), Ordering::Relaxed);
     }
 
     /// The store's time at `instant`, to the millisecond, rounded down.

@@ -12,22 +12,53 @@ async fn assert_refused(server: &TestServer, query: &str, status: u16, code: &st
     assert_refused_with(server, query, &[], status, code).await
 }
 
-async fn assert_refused_with(server: &TestServer, query: &str, headers: &[(&'static str, &str)], status: u16, code: &str) -> Answer {
-    let refusal = open(server.addr, query, headers).await.err().unwrap_or_else(|| panic!("{query} was admitted"));
-    assert_eq!((refusal.status, refusal.code()), (status, code), "{query}: {}", refusal.body);
+async fn assert_refused_with(
+    server: &TestServer,
+    query: &str,
+    headers: &[(&'static str, &str)],
+    status: u16,
+    code: &str,
+) -> Answer {
+    let refusal = open(server.addr, query, headers)
+        .await
+        .err()
+        .unwrap_or_else(|| panic!("{query} was admitted"));
+    assert_eq!(
+        (refusal.status, refusal.code()),
+        (status, code),
+        "{query}: {}",
+        refusal.body
+    );
     assert_eq!(refusal.headers["content-type"], "application/problem+json");
     assert_eq!(refusal.body["type"], format!("urn:rollcall:problem:{code}"));
     assert_eq!(refusal.body["status"], status);
 
-    let asked = request(server.addr, Method::GET, &format!("/v1/connect?{query}"), headers, None).await;
+    let asked = request(
+        server.addr,
+        Method::GET,
+        &format!("/v1/connect?{query}"),
+        headers,
+        None,
+    )
+    .await;
     assert_eq!((asked.status, asked.code()), (status, code), "GET {query}");
-    assert_eq!(asked.body["detail"], refusal.body["detail"], "the same words");
+    assert_eq!(
+        asked.body["detail"], refusal.body["detail"],
+        "the same words"
+    );
     assert_eq!(asked.headers["cache-control"], "no-store");
 
-    let mut socket = open(server.addr, &format!("{query}&refusal=close"), headers).await.expect("upgraded to be closed");
+    let mut socket = open(server.addr, &format!("{query}&refusal=close"), headers)
+        .await
+        .expect("upgraded to be closed");
     let closed = tokio::time::timeout(SOON, socket.next()).await.unwrap();
-    let Some(Ok(Message::Close(Some(frame)))) = closed else { panic!("{closed:?}") };
-    assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4000 + status, code));
+    let Some(Ok(Message::Close(Some(frame)))) = closed else {
+        panic!("{closed:?}")
+    };
+    assert_eq!(
+        (u16::from(frame.code), frame.reason.as_str()),
+        (4000 + status, code)
+    );
     refusal
 }
 
@@ -49,10 +80,21 @@ async fn malformed_requests_are_refused_by_name() {
     ];
     for (query, named) in rows {
         let refusal = assert_refused(&server, &query, 400, "bad_request").await;
-        assert!(refusal.body["detail"].as_str().unwrap().contains(named), "{query}: {}", refusal.body);
+        assert!(
+            refusal.body["detail"].as_str().unwrap().contains(named),
+            "{query}: {}",
+            refusal.body
+        );
     }
     let offers = [("sec-websocket-protocol", "chat, other")];
-    assert_refused_with(&server, &format!("invite={invite}"), &offers, 400, "unsupported_protocol").await;
+    assert_refused_with(
+        &server,
+        &format!("invite={invite}"),
+        &offers,
+        400,
+        "unsupported_protocol",
+    )
+    .await;
     server.stop().await;
 }
 
@@ -63,23 +105,56 @@ async fn credentials_are_checked() {
     let now = server.clock.now().as_millis() / 1000;
     let forged = token_for("ada", "room").replace('.', ".x");
     assert_refused(&server, "", 401, "credential_missing").await;
-    assert_refused(&server, &format!("token={forged}"), 401, "credential_invalid").await;
+    assert_refused(
+        &server,
+        &format!("token={forged}"),
+        401,
+        "credential_invalid",
+    )
+    .await;
     assert_refused(&server, "token=nonsense", 401, "credential_invalid").await;
     assert_refused(&server, "resume=nonsense", 401, "credential_invalid").await;
     let no_exp = jwt(&json!({"sub": "ada", "room": "room"}));
-    assert_refused(&server, &format!("token={no_exp}"), 401, "credential_invalid").await;
+    assert_refused(
+        &server,
+        &format!("token={no_exp}"),
+        401,
+        "credential_invalid",
+    )
+    .await;
     let no_sub = jwt(&json!({"room": "room", "exp": now + 60}));
-    assert_refused(&server, &format!("token={no_sub}"), 401, "credential_invalid").await;
+    assert_refused(
+        &server,
+        &format!("token={no_sub}"),
+        401,
+        "credential_invalid",
+    )
+    .await;
     let old = jwt(&json!({"sub": "ada", "room": "room", "exp": now - 1}));
     assert_refused(&server, &format!("token={old}"), 401, "credential_expired").await;
     let other = token_for("ada", "other");
-    assert_refused(&server, &format!("token={other}&room=room"), 403, "room_forbidden").await;
+    assert_refused(
+        &server,
+        &format!("token={other}&room=room"),
+        403,
+        "room_forbidden",
+    )
+    .await;
     assert_refused(&server, &format!("token={other}"), 404, "room_not_found").await;
     let foreign = [("origin", "https://evil.example")];
     let token = token_for("ada", "room");
-    assert_refused_with(&server, &format!("token={token}"), &foreign, 403, "origin_forbidden").await;
+    assert_refused_with(
+        &server,
+        &format!("token={token}"),
+        &foreign,
+        403,
+        "origin_forbidden",
+    )
+    .await;
     let same = format!("http://{}", server.addr);
-    open(server.addr, &format!("token={token}"), &[("origin", &same)]).await.expect("same origin");
+    open(server.addr, &format!("token={token}"), &[("origin", &same)])
+        .await
+        .expect("same origin");
     server.stop().await;
 }
 
@@ -97,17 +172,37 @@ async fn invites_end_in_words() {
     let first = server.join(&once, "Ada").await;
     assert_refused(&server, &format!("invite={once}"), 410, "invite_used_up").await;
     let made = server.post("/v1/rooms/room/invites", json!({})).await.body;
-    let (id, revoked) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
-    assert_eq!(server.delete(&format!("/v1/invites/{id}")).await.status, 204);
+    let (id, revoked) = (
+        made["id"].as_str().unwrap(),
+        made["token"].as_str().unwrap(),
+    );
+    assert_eq!(
+        server.delete(&format!("/v1/invites/{id}")).await.status,
+        204
+    );
     assert_refused(&server, &format!("invite={revoked}"), 410, "invite_revoked").await;
     let removed = first.id();
     let client = "client-of-sixteen";
     let invite = server.invite("room").await;
-    let guest = server.connect(&format!("invite={invite}&client={client}")).await;
+    let guest = server
+        .connect(&format!("invite={invite}&client={client}"))
+        .await;
     let path = format!("/v1/rooms/room/participants/{}", guest.id());
     assert_eq!(server.delete(&path).await.status, 204);
-    assert_refused(&server, &format!("invite={invite}&client={client}"), 403, "removed").await;
-    assert_refused(&server, &format!("resume={}", guest.resume_token()), 403, "removed").await;
+    assert_refused(
+        &server,
+        &format!("invite={invite}&client={client}"),
+        403,
+        "removed",
+    )
+    .await;
+    assert_refused(
+        &server,
+        &format!("resume={}", guest.resume_token()),
+        403,
+        "removed",
+    )
+    .await;
     assert_ne!(removed, guest.id());
     server.stop().await;
 }
@@ -115,13 +210,19 @@ async fn invites_end_in_words() {
 #[tokio::test]
 async fn full_rooms_and_too_many_connections() {
     let server = TestServer::with(|config| config.limits.connections_per_participant = 2).await;
-    server.post("/v1/rooms", json!({"id": "room", "max_participants": 1})).await;
+    server
+        .post("/v1/rooms", json!({"id": "room", "max_participants": 1}))
+        .await;
     let invite = server.invite("room").await;
     let query = format!("invite={invite}&client=client-of-sixteen");
     let first = server.connect(&query).await;
     assert_refused(&server, &format!("invite={invite}"), 409, "room_full").await;
     let second = server.connect(&query).await;
-    assert_eq!(first.id(), second.id(), "who has a seat is never refused for a full room");
+    assert_eq!(
+        first.id(),
+        second.id(),
+        "who has a seat is never refused for a full room"
+    );
     assert_refused(&server, &query, 409, "too_many_connections").await;
     first.leave().await;
     second.leave().await;
@@ -138,9 +239,20 @@ async fn r2_a_refusal_changes_nothing() {
     let rows = "SELECT (SELECT count(*) FROM participants), (SELECT uses FROM invites), (SELECT last_active_at FROM rooms)";
     let before = server.sql(rows).await;
     assert_refused(&server, &format!("invite={invite}"), 410, "invite_used_up").await;
-    assert_refused(&server, &format!("token={}", token_for("bob", "elsewhere")), 404, "room_not_found").await;
-    let asked = server.get(&format!("/v1/connect?token={}", token_for("bob", "room"))).await;
-    assert_eq!((asked.status, &asked.body["verdict"]), (200, &json!("admit")));
+    assert_refused(
+        &server,
+        &format!("token={}", token_for("bob", "elsewhere")),
+        404,
+        "room_not_found",
+    )
+    .await;
+    let asked = server
+        .get(&format!("/v1/connect?token={}", token_for("bob", "room")))
+        .await;
+    assert_eq!(
+        (asked.status, &asked.body["verdict"]),
+        (200, &json!("admit"))
+    );
     assert_eq!(server.sql(rows).await, before);
     ada.leave().await;
     server.stop().await;
@@ -157,7 +269,9 @@ async fn r2_the_same_client_again_is_the_same_guest_and_one_use() {
     let retried = server.connect(&query).await;
     let again = server.connect(&query).await;
     assert_eq!(retried.id(), again.id());
-    let rows = server.sql("SELECT uses, (SELECT count(*) FROM participants) FROM invites").await;
+    let rows = server
+        .sql("SELECT uses, (SELECT count(*) FROM participants) FROM invites")
+        .await;
     assert_eq!(rows, [[Some("1".to_owned()), Some("1".to_owned())]]);
     server.stop().await;
 }
@@ -167,8 +281,13 @@ async fn r3_the_row_is_committed_before_the_101() {
     let server = TestServer::start().await;
     server.room("room").await;
     let invite = server.invite("room").await;
-    let _socket = open(server.addr, &format!("invite={invite}&name=Ada"), &[]).await.unwrap();
-    assert_eq!(server.sql("SELECT name, is_active FROM participants").await, [[Some("Ada".to_owned()), Some("1".to_owned())]]);
+    let _socket = open(server.addr, &format!("invite={invite}&name=Ada"), &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        server.sql("SELECT name, is_active FROM participants").await,
+        [[Some("Ada".to_owned()), Some("1".to_owned())]]
+    );
     server.stop().await;
 }
 
@@ -182,32 +301,62 @@ async fn max_uses_is_exact_under_concurrent_joins() {
     let outcomes = futures::future::join_all(tries).await;
     let admitted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert_eq!(admitted, 3);
-    let codes: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err().map(Answer::code)).collect();
-    assert!(codes.iter().all(|code| *code == "invite_used_up"), "{codes:?}");
+    let codes: Vec<&str> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err().map(Answer::code))
+        .collect();
+    assert!(
+        codes.iter().all(|code| *code == "invite_used_up"),
+        "{codes:?}"
+    );
     server.stop().await;
 }
 
 #[tokio::test]
 async fn the_verdict_without_upgrade() {
-    let server = TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()]).await;
+    let server =
+        TestServer::with(|config| config.allowed_origins = vec!["https://app.example".to_owned()])
+            .await;
     server.room("room").await;
     let token = token_for("ada", "room");
     let path = format!("/v1/connect?token={token}");
     let origin = [("origin", "https://app.example")];
     let asked = request(server.addr, Method::GET, &path, &origin, None).await;
-    assert_eq!((asked.status, &asked.body["room"]["id"]), (200, &json!("room")));
-    assert_eq!(asked.headers["access-control-allow-origin"], "https://app.example");
-    assert_eq!(asked.headers["access-control-expose-headers"], "Retry-After");
+    assert_eq!(
+        (asked.status, &asked.body["room"]["id"]),
+        (200, &json!("room"))
+    );
+    assert_eq!(
+        asked.headers["access-control-allow-origin"],
+        "https://app.example"
+    );
+    assert_eq!(
+        asked.headers["access-control-expose-headers"],
+        "Retry-After"
+    );
     let preflight = request(server.addr, Method::OPTIONS, &path, &origin, None).await;
     assert_eq!(preflight.status, 204);
-    assert_eq!(preflight.headers["access-control-allow-headers"], "Authorization");
+    assert_eq!(
+        preflight.headers["access-control-allow-headers"],
+        "Authorization"
+    );
     let bearer = format!("Bearer {token}");
-    let by_header = request(server.addr, Method::GET, "/v1/connect", &[("authorization", &bearer)], None).await;
+    let by_header = request(
+        server.addr,
+        Method::GET,
+        "/v1/connect",
+        &[("authorization", &bearer)],
+        None,
+    )
+    .await;
     assert_eq!(by_header.status, 200);
     let key = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
     let stripped = request(server.addr, Method::GET, &path, &key, None).await;
     assert_eq!((stripped.status, stripped.code()), (426, "upgrade_missing"));
-    assert_eq!(server.sql("SELECT count(*) FROM participants").await, [[Some("0".to_owned())]]);
+    assert_eq!(
+        server.sql("SELECT count(*) FROM participants").await,
+        [[Some("0".to_owned())]]
+    );
     server.stop().await;
 }
 
@@ -216,7 +365,9 @@ async fn credentials_in_subprotocols_and_rooms_by_token() {
     let server = TestServer::start().await;
     server.room("room").await;
     let offer = format!("rollcall.v1, rollcall.bearer.{}", token_for("ada", "room"));
-    open(server.addr, "", &[("sec-websocket-protocol", &offer)]).await.expect("a bearer subprotocol");
+    open(server.addr, "", &[("sec-websocket-protocol", &offer)])
+        .await
+        .expect("a bearer subprotocol");
     let exp = server.clock.now().as_millis() / 1000 + 60;
     let make = jwt(&json!({"sub": "ada", "room": "made", "exp": exp, "create": true}));
     let made = server.connect(&format!("token={make}")).await;
@@ -224,7 +375,11 @@ async fn credentials_in_subprotocols_and_rooms_by_token() {
     let list = jwt(&json!({"sub": "ada", "room": ["room", "made"], "exp": exp, "name": "Ada"}));
     assert_refused(&server, &format!("token={list}"), 400, "bad_request").await;
     let listed = server.connect(&format!("token={list}&room=made")).await;
-    assert_eq!(listed.id(), made.id(), "the same sub is the same participant");
+    assert_eq!(
+        listed.id(),
+        made.id(),
+        "the same sub is the same participant"
+    );
     let all = jwt(&json!({"sub": "bob", "room": "*", "exp": exp}));
     server.connect(&format!("token={all}&room=room")).await;
     server.stop().await;
@@ -235,7 +390,10 @@ async fn too_many_attempts_and_a_draining_server() {
     let server = TestServer::with(|config| config.limits.handshakes_per_second = Some(1)).await;
     let mut last = Value::Null;
     for _ in 0..4 {
-        let refusal = open(server.addr, "invite=nonsense", &[]).await.err().unwrap();
+        let refusal = open(server.addr, "invite=nonsense", &[])
+            .await
+            .err()
+            .unwrap();
         last = refusal.body;
     }
     assert_eq!(last["code"], "rate_limited");

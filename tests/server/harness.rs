@@ -69,21 +69,41 @@ impl TestServer {
         Self::on(config, store, dir, clock).await
     }
 
-    pub async fn on(config: Config, store: Arc<dyn Store>, dir: Arc<TempDir>, clock: Clock) -> Self {
-        let server = Server::start(config.clone(), store, clock.clone()).await.unwrap();
-        Self { addr: server.addr(), server, config, clock, dir }
+    pub async fn on(
+        config: Config,
+        store: Arc<dyn Store>,
+        dir: Arc<TempDir>,
+        clock: Clock,
+    ) -> Self {
+        let server = Server::start(config.clone(), store, clock.clone())
+            .await
+            .unwrap();
+        Self {
+            addr: server.addr(),
+            server,
+            config,
+            clock,
+            dir,
+        }
     }
 
     /// Stops, and fails the test if anything was left (rule R10).
     pub async fn stop(self) {
         let hub = self.server.hub().clone();
-        tokio::time::timeout(SOON, self.server.shut_down()).await.expect("the drain ends").expect("nothing is left");
+        tokio::time::timeout(SOON, self.server.shut_down())
+            .await
+            .expect("the drain ends")
+            .expect("nothing is left");
         drop(hub);
     }
 
     /// Stops and starts again on the same database.
     pub async fn restart(self) -> Self {
-        let (config, dir, clock) = (self.config.clone(), Arc::clone(&self.dir), self.clock.clone());
+        let (config, dir, clock) = (
+            self.config.clone(),
+            Arc::clone(&self.dir),
+            self.clock.clone(),
+        );
         self.stop().await;
         Self::over(config, dir, clock).await
     }
@@ -128,12 +148,19 @@ impl TestServer {
 
     /// Joins by whatever the query says.
     pub async fn connect(&self, query: &str) -> Client {
-        self.try_connect(query).await.unwrap_or_else(|refusal| panic!("refused: {} {}", refusal.status, refusal.body))
+        self.try_connect(query)
+            .await
+            .unwrap_or_else(|refusal| panic!("refused: {} {}", refusal.status, refusal.body))
     }
 
     /// Joins, or answers the refusal.
     pub async fn try_connect(&self, query: &str) -> Result<Client, Answer> {
-        let socket = open(self.addr, query, &[("sec-websocket-protocol", "rollcall.v1")]).await?;
+        let socket = open(
+            self.addr,
+            query,
+            &[("sec-websocket-protocol", "rollcall.v1")],
+        )
+        .await?;
         Ok(Client::greeted(socket).await)
     }
 
@@ -153,23 +180,39 @@ impl TestServer {
 pub async fn sql(url: &str, query: &str) -> Vec<Vec<Option<String>>> {
     use sqlx::{Connection, Row, TypeInfo, ValueRef};
     let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
-    let rows = sqlx::query(sqlx::AssertSqlSafe(query.to_owned())).fetch_all(&mut connection).await.unwrap();
+    let rows = sqlx::query(sqlx::AssertSqlSafe(query.to_owned()))
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
     let text = |row: &sqlx::sqlite::SqliteRow, at: usize| {
         let raw = row.try_get_raw(at).unwrap();
         if raw.is_null() {
             return None;
         }
         let kind = raw.type_info().name().to_owned();
-        Some(if kind == "INTEGER" { row.get::<i64, _>(at).to_string() } else { row.get::<String, _>(at) })
+        Some(if kind == "INTEGER" {
+            row.get::<i64, _>(at).to_string()
+        } else {
+            row.get::<String, _>(at)
+        })
     };
-    let table = rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect();
+    let table = rows
+        .iter()
+        .map(|row| (0..row.len()).map(|at| text(row, at)).collect())
+        .collect();
     connection.close().await.unwrap();
     table
 }
 
 /// Opens a WebSocket with the given headers, or answers the HTTP refusal.
-pub async fn open(addr: SocketAddr, query: &str, headers: &[(&'static str, &str)]) -> Result<WebSocketStream<TcpStream>, Answer> {
-    let mut request = format!("ws://{addr}/v1/connect?{query}").into_client_request().unwrap();
+pub async fn open(
+    addr: SocketAddr,
+    query: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocketStream<TcpStream>, Answer> {
+    let mut request = format!("ws://{addr}/v1/connect?{query}")
+        .into_client_request()
+        .unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
@@ -181,7 +224,11 @@ pub async fn open(addr: SocketAddr, query: &str, headers: &[(&'static str, &str)
             let status = response.status();
             let headers = response.headers().clone();
             let body = response.body().clone().unwrap_or_default();
-            Err(Answer { status: status.as_u16(), headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+            Err(Answer {
+                status: status.as_u16(),
+                headers,
+                body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            })
         }
         Err(error) => panic!("{error}"),
     }
@@ -202,10 +249,21 @@ impl Answer {
 }
 
 /// One request on a connection of its own.
-pub async fn request(addr: SocketAddr, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+pub async fn request(
+    addr: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> Answer {
     let stream = TcpStream::connect(addr).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let mut request = Request::builder().method(method).uri(path).header(header::HOST, addr.to_string());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, addr.to_string());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -214,12 +272,19 @@ pub async fn request(addr: SocketAddr, method: Method, path: &str, headers: &[(&
     }
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let exchange = async {
-        let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
+        let response = sender
+            .send_request(request.body(Full::new(Bytes::from(body))).unwrap())
+            .await
+            .unwrap();
         let (status, headers): (StatusCode, _) = (response.status(), response.headers().clone());
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&body).into_owned();
         let body = serde_json::from_slice(&body).unwrap_or(Value::String(text));
-        Answer { status: status.as_u16(), headers, body }
+        Answer {
+            status: status.as_u16(),
+            headers,
+            body,
+        }
     };
     tokio::select! {
         answer = exchange => answer,
@@ -231,7 +296,12 @@ pub async fn request(addr: SocketAddr, method: Method, path: &str, headers: &[(&
 /// Signs claims as the application would.
 pub fn jwt(claims: &Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(JWT_SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256), claims, &key).unwrap()
+    jsonwebtoken::encode(
+        &jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256),
+        claims,
+        &key,
+    )
+    .unwrap()
 }
 
 /// An access token for an hour.
@@ -252,24 +322,39 @@ impl Client {
         let welcome = receive(&mut socket).await.expect("a welcome");
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         let replay = Replay::new(&welcome);
-        Self { socket, welcome, replay }
+        Self {
+            socket,
+            welcome,
+            replay,
+        }
     }
 
     pub fn id(&self) -> String {
-        self.welcome["self"]["participant_id"].as_str().unwrap().to_owned()
+        self.welcome["self"]["participant_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub fn resume_token(&self) -> String {
-        self.welcome["self"]["resume_token"].as_str().unwrap().to_owned()
+        self.welcome["self"]["resume_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub async fn send(&mut self, message: Value) {
-        self.socket.send(Message::text(message.to_string())).await.unwrap();
+        self.socket
+            .send(Message::text(message.to_string()))
+            .await
+            .unwrap();
     }
 
     /// The next message; the replayer has applied it.
     pub async fn next(&mut self) -> Value {
-        let message = receive(&mut self.socket).await.unwrap_or_else(|close| panic!("closed: {close:?}"));
+        let message = receive(&mut self.socket)
+            .await
+            .unwrap_or_else(|close| panic!("closed: {close:?}"));
         self.replay.apply(&message);
         message
     }
@@ -339,7 +424,9 @@ pub async fn receive(socket: &mut WebSocketStream<TcpStream>) -> Result<Value, O
             }
         }
     };
-    tokio::time::timeout(SOON, next).await.expect("a message in time")
+    tokio::time::timeout(SOON, next)
+        .await
+        .expect("a message in time")
 }
 
 /// A socket that answers nothing by itself: frames are read as bytes.
@@ -360,7 +447,11 @@ pub async fn raw(addr: SocketAddr, query: &str) -> Raw {
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(stream.read_u8().await.unwrap());
     }
-    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 101"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     Raw { stream }
 }
 

@@ -59,17 +59,45 @@ async fn an_idle_room_refuses_in_words_is_reaped_and_its_link_still_says_so() {
     let invite = server.invite("room").await;
     server.join(&invite, "Ada").await.leave().await;
     idle(&server, "room").await;
-    let sentence = "This invitation link has expired. Rooms become inactive after 1 second of no activity.";
-    let refused = server.try_connect(&format!("invite={invite}")).await.err().unwrap();
-    assert_eq!((refused.status, refused.code(), &refused.body["detail"]), (410, "invite_expired", &json!(sentence)));
-    let by_token = server.try_connect(&format!("token={}", token_for("ada", "room"))).await.err().unwrap();
+    let sentence =
+        "This invitation link has expired. Rooms become inactive after 1 second of no activity.";
+    let refused = server
+        .try_connect(&format!("invite={invite}"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (refused.status, refused.code(), &refused.body["detail"]),
+        (410, "invite_expired", &json!(sentence))
+    );
+    let by_token = server
+        .try_connect(&format!("token={}", token_for("ada", "room")))
+        .await
+        .err()
+        .unwrap();
     assert_eq!((by_token.status, by_token.code()), (410, "room_expired"));
-    let looked = server.post("/v1/admin/reap", json!({"dry_run": true})).await.body;
-    assert_eq!(looked, json!({"rooms": ["room"], "participants": 1, "dry_run": true}));
-    assert_eq!(sweep(&server).await, json!({"rooms": ["room"], "participants": 1, "dry_run": false}));
+    let looked = server
+        .post("/v1/admin/reap", json!({"dry_run": true}))
+        .await
+        .body;
+    assert_eq!(
+        looked,
+        json!({"rooms": ["room"], "participants": 1, "dry_run": true})
+    );
+    assert_eq!(
+        sweep(&server).await,
+        json!({"rooms": ["room"], "participants": 1, "dry_run": false})
+    );
     assert_eq!(server.get("/v1/rooms/room").await.code(), "room_not_found");
-    let refused = server.try_connect(&format!("invite={invite}")).await.err().unwrap();
-    assert_eq!((refused.status, &refused.body["detail"]), (410, &json!(sentence)));
+    let refused = server
+        .try_connect(&format!("invite={invite}"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (refused.status, &refused.body["detail"]),
+        (410, &json!(sentence))
+    );
     server.stop().await;
 }
 
@@ -78,18 +106,26 @@ async fn r9_a_live_seat_keeps_a_room_and_an_empty_one_goes_in_the_same_sweep() {
     let server = hasty().await;
     server.room("live").await;
     server.room("empty").await;
-    let mut ada = server.connect(&format!("token={}", token_for("ada", "live"))).await;
+    let mut ada = server
+        .connect(&format!("token={}", token_for("ada", "live")))
+        .await;
     let swept = alive_until(&mut ada, async {
         idle(&server, "empty").await;
         // Other software turns the clock of the rows back: liveness beats the timestamps.
-        server.sql("UPDATE participants SET last_seen_at = '2020-01-01T00:00:00.000Z' RETURNING 1").await;
-        server.sql("UPDATE rooms SET last_active_at = '2020-01-01T00:00:00.000Z' RETURNING 1").await;
+        server
+            .sql("UPDATE participants SET last_seen_at = '2020-01-01T00:00:00.000Z' RETURNING 1")
+            .await;
+        server
+            .sql("UPDATE rooms SET last_active_at = '2020-01-01T00:00:00.000Z' RETURNING 1")
+            .await;
         sweep(&server).await
     })
     .await;
     assert_eq!(swept["rooms"], json!(["empty"]));
     ada.quiet().await;
-    server.connect(&format!("token={}", token_for("bob", "live"))).await;
+    server
+        .connect(&format!("token={}", token_for("bob", "live")))
+        .await;
     server.stop().await;
 }
 
@@ -102,10 +138,16 @@ async fn r1_a_room_reborn_under_its_id_is_safe_from_what_was_meant_for_its_prede
     let token = old.resume_token();
     assert_eq!(server.delete("/v1/rooms/room").await.status, 204);
     server.room("room").await;
-    let mut bob = server.connect(&format!("token={}", token_for("bob", "room"))).await;
+    let mut bob = server
+        .connect(&format!("token={}", token_for("bob", "room")))
+        .await;
     for query in [format!("invite={invite}"), format!("resume={token}")] {
         let refused = server.try_connect(&query).await.err().unwrap();
-        assert!(["invite_expired", "room_not_found"].contains(&refused.code()), "{}", refused.body);
+        assert!(
+            ["invite_expired", "room_not_found"].contains(&refused.code()),
+            "{}",
+            refused.body
+        );
     }
     bob.quiet().await;
     assert_eq!(bob.replay.names(), ["bob"]);
@@ -115,16 +157,24 @@ async fn r1_a_room_reborn_under_its_id_is_safe_from_what_was_meant_for_its_prede
 #[tokio::test]
 async fn touch_and_create_revive_and_keep_keeps() {
     let server = hasty().await;
-    server.post("/v1/rooms", json!({"id": "kept", "on_idle": "keep"})).await;
+    server
+        .post("/v1/rooms", json!({"id": "kept", "on_idle": "keep"}))
+        .await;
     server.room("room").await;
     idle(&server, "room").await;
     idle(&server, "kept").await;
-    assert_eq!(server.post("/v1/rooms/room/touch", json!({})).await.status, 200);
-    server.connect(&format!("token={}", token_for("ada", "room"))).await;
+    assert_eq!(
+        server.post("/v1/rooms/room/touch", json!({})).await.status,
+        200
+    );
+    server
+        .connect(&format!("token={}", token_for("ada", "room")))
+        .await;
     assert_eq!(sweep(&server).await["rooms"], json!([]));
     assert_eq!(server.get("/v1/rooms/kept").await.status, 200);
     let exp = server.clock.now().as_millis() / 1000 + 60;
-    let create = crate::harness::jwt(&json!({"sub": "ada", "room": "kept", "exp": exp, "create": true}));
+    let create =
+        crate::harness::jwt(&json!({"sub": "ada", "room": "kept", "exp": exp, "create": true}));
     server.connect(&format!("token={create}")).await;
     server.stop().await;
 }
@@ -132,15 +182,28 @@ async fn touch_and_create_revive_and_keep_keeps() {
 #[tokio::test]
 async fn a_room_of_age_is_announced_then_over() {
     let server = TestServer::start().await;
-    server.post("/v1/rooms", json!({"id": "room", "max_age_seconds": 1})).await;
+    server
+        .post("/v1/rooms", json!({"id": "room", "max_age_seconds": 1}))
+        .await;
     let invite = server.invite("room").await;
     let mut ada = server.join(&invite, "Ada").await;
     let expiring = ada.next_of("room_expiring").await;
-    assert_eq!((&expiring["reason"], &expiring["expires_at"]), (&json!("max_age"), &ada.welcome["room"]["expires_at"]));
+    assert_eq!(
+        (&expiring["reason"], &expiring["expires_at"]),
+        (&json!("max_age"), &ada.welcome["room"]["expires_at"])
+    );
     assert_eq!(ada.closed().await, 4410);
-    let refused = server.try_connect(&format!("invite={invite}")).await.err().unwrap();
+    let refused = server
+        .try_connect(&format!("invite={invite}"))
+        .await
+        .err()
+        .unwrap();
     assert_eq!((refused.status, refused.code()), (410, "invite_expired"));
-    let refused = server.try_connect(&format!("token={}", token_for("ada", "room"))).await.err().unwrap();
+    let refused = server
+        .try_connect(&format!("token={}", token_for("ada", "room")))
+        .await
+        .err()
+        .unwrap();
     assert_eq!(refused.code(), "room_expired");
     server.stop().await;
 }
@@ -148,9 +211,17 @@ async fn a_room_of_age_is_announced_then_over() {
 #[tokio::test]
 async fn silence_is_pinged_then_closed_with_4408() {
     let server = hasty().await;
-    server.post("/v1/rooms", json!({"id": "room", "idle_timeout_seconds": null})).await;
-    let mut ada = server.connect(&format!("token={}", token_for("ada", "room"))).await;
-    let mut mute = crate::harness::raw(server.addr, &format!("token={}", token_for("mute", "room"))).await;
+    server
+        .post(
+            "/v1/rooms",
+            json!({"id": "room", "idle_timeout_seconds": null}),
+        )
+        .await;
+    let mut ada = server
+        .connect(&format!("token={}", token_for("ada", "room")))
+        .await;
+    let mut mute =
+        crate::harness::raw(server.addr, &format!("token={}", token_for("mute", "room"))).await;
     // A raw socket answers no Ping; Ada's does while she reads.
     alive_until(&mut ada, async {
         assert!(mute.saw_ping_then_close(4408).await);

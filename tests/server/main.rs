@@ -1,6 +1,9 @@
 //! The server through its public face: real sockets, a real database file, an independent replayer. One program, so that it
 //! links once; a file per behaviour.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
 #![expect(unreachable_pub, reason = "the harness is this program's own")]
 #![expect(missing_docs, reason = "the names of tests say what they hold")]
 

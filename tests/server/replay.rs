@@ -18,9 +18,16 @@ pub struct Replay {
 
 impl Replay {
     pub fn new(welcome: &Value) -> Self {
-        let own = welcome["self"]["participant_id"].as_str().map(str::to_owned);
-        let mut replay =
-            Self { seq: 0, occupancy: 0, members: None, unannounced: own.iter().cloned().collect(), own };
+        let own = welcome["self"]["participant_id"]
+            .as_str()
+            .map(str::to_owned);
+        let mut replay = Self {
+            seq: 0,
+            occupancy: 0,
+            members: None,
+            unannounced: own.iter().cloned().collect(),
+            own,
+        };
         replay.replace(welcome);
         if let (Some(own), Some(members)) = (&replay.own, &replay.members) {
             assert!(members.contains_key(own), "the welcome shows oneself");
@@ -32,25 +39,37 @@ impl Replay {
         self.seq = snapshot["seq"].as_u64().unwrap();
         self.occupancy = snapshot["occupancy"].as_u64().unwrap();
         let by_id = |members: &Vec<Value>| {
-            let by_id: BTreeMap<String, Value> = members.iter().map(|it| (id(it), it.clone())).collect();
+            let by_id: BTreeMap<String, Value> =
+                members.iter().map(|it| (id(it), it.clone())).collect();
             assert_eq!(by_id.len(), members.len(), "nobody twice");
             by_id
         };
-        assert_eq!(snapshot["roster"] == "full", snapshot["members"].is_array(), "{snapshot}");
+        assert_eq!(
+            snapshot["roster"] == "full",
+            snapshot["members"].is_array(),
+            "{snapshot}"
+        );
         self.members = snapshot["members"].as_array().map(by_id);
         self.check_occupancy();
     }
 
     fn check_occupancy(&self) {
         if let Some(members) = &self.members {
-            assert_eq!(members.len() as u64, self.occupancy, "occupancy is the number of members");
+            assert_eq!(
+                members.len() as u64,
+                self.occupancy,
+                "occupancy is the number of members"
+            );
         }
     }
 
     pub fn apply(&mut self, message: &Value) {
         match message["type"].as_str().unwrap() {
             "sync" => {
-                assert!(message["seq"].as_u64().unwrap() >= self.seq, "a sync never goes back");
+                assert!(
+                    message["seq"].as_u64().unwrap() >= self.seq,
+                    "a sync never goes back"
+                );
                 self.unannounced = self.own.iter().cloned().collect();
                 self.replace(message);
             }
@@ -60,7 +79,11 @@ impl Replay {
     }
 
     fn apply_presence(&mut self, message: &Value) {
-        assert_eq!(message["seq"].as_u64().unwrap(), self.seq + 1, "R4: no gap: {message}");
+        assert_eq!(
+            message["seq"].as_u64().unwrap(),
+            self.seq + 1,
+            "R4: no gap: {message}"
+        );
         self.seq += 1;
         self.occupancy = message["occupancy"].as_u64().unwrap();
         let Some(members) = &mut self.members else {
@@ -70,17 +93,25 @@ impl Replay {
         };
         for joined in list(message, "joined") {
             let known = members.insert(id(joined), joined.clone()).is_some();
-            assert!(!known || self.unannounced.contains(&id(joined)), "R5: joined twice: {message}");
+            assert!(
+                !known || self.unannounced.contains(&id(joined)),
+                "R5: joined twice: {message}"
+            );
             self.unannounced.remove(&id(joined));
         }
         for updated in list(message, "updated") {
-            let member = members.get_mut(&id(updated)).unwrap_or_else(|| panic!("updated but unknown: {message}"));
+            let member = members
+                .get_mut(&id(updated))
+                .unwrap_or_else(|| panic!("updated but unknown: {message}"));
             for (field, value) in updated.as_object().unwrap() {
                 member[field] = value.clone();
             }
         }
         for left in list(message, "left") {
-            assert!(members.remove(&id(left)).is_some(), "R5: left but unknown: {message}");
+            assert!(
+                members.remove(&id(left)).is_some(),
+                "R5: left but unknown: {message}"
+            );
         }
         self.check_occupancy();
     }
@@ -88,7 +119,10 @@ impl Replay {
     /// The names on the roster, sorted.
     pub fn names(&self) -> Vec<&str> {
         let members = self.members.as_ref().expect("a listed roster");
-        let mut names: Vec<&str> = members.values().map(|member| member["name"].as_str().unwrap()).collect();
+        let mut names: Vec<&str> = members
+            .values()
+            .map(|member| member["name"].as_str().unwrap())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -100,7 +134,10 @@ impl Replay {
     /// The roster without what is only a sample, to be compared with the server's own.
     pub fn roster(&self) -> BTreeMap<String, Value> {
         let members = self.members.clone().unwrap_or_default();
-        members.into_iter().map(|(id, member)| (id, without_sample(member))).collect()
+        members
+            .into_iter()
+            .map(|(id, member)| (id, without_sample(member)))
+            .collect()
     }
 }
 

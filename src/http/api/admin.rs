@@ -1,6 +1,11 @@
 //! Sweeps on demand, figures, metrics.
 
-use axum::{Json, extract::State, http::header, response::{IntoResponse, Response}};
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
 use rollcall_protocol::RoomId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,15 +32,30 @@ pub(super) struct Swept {
 
 /// Sweep now.
 #[utoipa::path(post, path = "/v1/admin/reap", request_body = SweepWish, responses((status = 200, body = Swept), (status = 503, description = "reaper_not_ready")))]
-pub(super) async fn reap(State(app): State<App>, Body(wish): Body<SweepWish>) -> Answer<Json<Swept>> {
-    let Sweep { rooms, participants, dry_run, .. } = app.reaper.sweep(wish.dry_run).await?;
-    Ok(Json(Swept { rooms, participants, dry_run }))
+pub(super) async fn reap(
+    State(app): State<App>,
+    Body(wish): Body<SweepWish>,
+) -> Answer<Json<Swept>> {
+    let Sweep {
+        rooms,
+        participants,
+        dry_run,
+        ..
+    } = app.reaper.sweep(wish.dry_run).await?;
+    Ok(Json(Swept {
+        rooms,
+        participants,
+        dry_run,
+    }))
 }
 
 /// The last sweeps, newest first.
 #[utoipa::path(get, path = "/v1/admin/reaps", responses((status = 200, body = List<Sweep>)))]
 pub(super) async fn reaps(State(app): State<App>) -> Answer<List<Sweep>> {
-    Ok(List { items: app.reaper.past(), next_cursor: None })
+    Ok(List {
+        items: app.reaper.past(),
+        next_cursor: None,
+    })
 }
 
 /// Figures of this node and its database.
@@ -69,8 +89,14 @@ pub(super) async fn stats(State(app): State<App>) -> Answer<Json<Stats>> {
     let counts = app.store.counts().await?;
     Ok(Json(Stats {
         connections: app.metrics.connections.get(),
-        rooms: Rooms { live: app.hub.rooms(), stored: counts.rooms },
-        participants: Participants { online: app.hub.seats(), stored: counts.participants },
+        rooms: Rooms {
+            live: app.hub.rooms(),
+            stored: counts.rooms,
+        },
+        participants: Participants {
+            online: app.hub.seats(),
+            stored: counts.participants,
+        },
         invites: counts.invites,
         flush: app.metrics.flush_figures(),
         reaper: app.reaper.past().into_iter().find(|sweep| !sweep.dry_run),
@@ -81,5 +107,12 @@ pub(super) async fn stats(State(app): State<App>) -> Answer<Json<Stats>> {
 #[utoipa::path(get, path = "/metrics", responses((status = 200, description = "OpenMetrics text")))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let text = app.metrics.render(app.hub.rooms(), app.hub.seats());
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
 }

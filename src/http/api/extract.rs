@@ -23,15 +23,32 @@ impl<S: Send + Sync, T: DeserializeOwned + 'static> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let is_json = guard::is_json(request.headers());
-        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|error| {
-            let code = if error.into_response().status() == 413 { ProblemCode::PayloadTooLarge } else { ProblemCode::BadRequest };
-            Problem::new(code, "The body could not be read: too large, or cut off.")
-        })?;
-        let bytes = if bytes.is_empty() { bytes::Bytes::from_static(b"{}") } else if is_json { bytes } else { return Err(guard::not_json().into()) };
+        let bytes = bytes::Bytes::from_request(request, state)
+            .await
+            .map_err(|error| {
+                let code = if error.into_response().status() == 413 {
+                    ProblemCode::PayloadTooLarge
+                } else {
+                    ProblemCode::BadRequest
+                };
+                Problem::new(code, "The body could not be read: too large, or cut off.")
+            })?;
+        let bytes = if bytes.is_empty() {
+            bytes::Bytes::from_static(b"{}")
+        } else if is_json {
+            bytes
+        } else {
+            return Err(guard::not_json().into());
+        };
         let parsed = Json::<T>::from_bytes(&bytes).map_err(|error: JsonRejection| {
             let detail = error.body_text();
-            let detail = detail.rsplit_once(": ").map_or(detail.as_str(), |(_, cause)| cause);
-            Problem::new(ProblemCode::BadRequest, format!("The body is not as expected: {detail}."))
+            let detail = detail
+                .rsplit_once(": ")
+                .map_or(detail.as_str(), |(_, cause)| cause);
+            Problem::new(
+                ProblemCode::BadRequest,
+                format!("The body is not as expected: {detail}."),
+            )
         })?;
         Ok(Self(parsed.0))
     }
@@ -47,8 +64,12 @@ where
     type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else { return Err(bad("The address is malformed.")) };
-        text.parse().map(Self).map_err(|error: T::Err| bad(format!("The id in the address is not valid: {error}.")))
+        let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(bad("The address is malformed."));
+        };
+        text.parse()
+            .map(Self)
+            .map_err(|error: T::Err| bad(format!("The id in the address is not valid: {error}.")))
     }
 }
 
@@ -63,11 +84,20 @@ where
     type Rejection = ProblemResponse;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let Ok(Path((a, b))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+        let Ok(Path((a, b))) = Path::<(String, String)>::from_request_parts(parts, state).await
+        else {
             return Err(bad("The address is malformed."));
         };
-        let a = a.parse().map_err(|error: A::Err| bad(format!("The first id in the address is not valid: {error}.")))?;
-        let b = b.parse().map_err(|error: B::Err| bad(format!("The second id in the address is not valid: {error}.")))?;
+        let a = a.parse().map_err(|error: A::Err| {
+            bad(format!(
+                "The first id in the address is not valid: {error}."
+            ))
+        })?;
+        let b = b.parse().map_err(|error: B::Err| {
+            bad(format!(
+                "The second id in the address is not valid: {error}."
+            ))
+        })?;
         Ok(Self(a, b))
     }
 }
@@ -84,12 +114,22 @@ const MAX_LIMIT: u32 = 1_000;
 impl Page {
     /// Reads the query.
     pub(crate) fn parse(uri: &Uri) -> Answer<Self> {
-        let mut page = Self { limit: DEFAULT_LIMIT, cursor: None };
+        let mut page = Self {
+            limit: DEFAULT_LIMIT,
+            cursor: None,
+        };
         for (key, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match key.as_ref() {
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                    page.limit = limit.ok_or_else(|| bad(format!("\"limit\" must be a whole number from 1 to {MAX_LIMIT}.")))?;
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                    page.limit = limit.ok_or_else(|| {
+                        bad(format!(
+                            "\"limit\" must be a whole number from 1 to {MAX_LIMIT}."
+                        ))
+                    })?;
                 }
                 "cursor" => page.cursor = Some(value.into_owned()),
                 _ => {}
@@ -100,10 +140,17 @@ impl Page {
 
     /// Where the page before this one ended; `T` as text, opaque on the wire.
     pub(crate) fn after<T: std::str::FromStr>(&self) -> Answer<Option<T>> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
-        let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(cursor) = &self.cursor else {
+            return Ok(None);
+        };
+        let text = URL_SAFE_NO_PAD
+            .decode(cursor)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         let after = text.and_then(|text| text.parse().ok());
-        after.map(Some).ok_or_else(|| bad("\"cursor\" is not one that this list gave out."))
+        after
+            .map(Some)
+            .ok_or_else(|| bad("\"cursor\" is not one that this list gave out."))
     }
 }
 
@@ -128,7 +175,12 @@ impl<T> List<T> {
     /// A page that was asked for with `limit`; full means that there may be more after `last`.
     pub(crate) fn new(items: Vec<T>, limit: u32, last: Option<String>) -> Self {
         let is_full = items.len() >= limit as usize;
-        Self { items, next_cursor: last.filter(|_| is_full).map(|last| URL_SAFE_NO_PAD.encode(last)) }
+        Self {
+            items,
+            next_cursor: last
+                .filter(|_| is_full)
+                .map(|last| URL_SAFE_NO_PAD.encode(last)),
+        }
     }
 }
 
@@ -139,7 +191,9 @@ impl<T: Serialize> IntoResponse for List<T> {
 }
 
 /// Tells a field that is null from one that is absent.
-pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -155,5 +209,9 @@ pub(crate) fn no_room() -> ProblemResponse {
 
 /// A 404 for a participant.
 pub(crate) fn no_participant() -> ProblemResponse {
-    Problem::new(ProblemCode::ParticipantNotFound, "There is no such participant in this room.").into()
+    Problem::new(
+        ProblemCode::ParticipantNotFound,
+        "There is no such participant in this room.",
+    )
+    .into()
 }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State, http::StatusCode, response::{IntoResponse, Response}};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rollcall_protocol::{InviteId, Problem, ProblemCode, RoomId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -66,11 +71,20 @@ impl From<InviteRow> for Invite {
 
 /// Make an invite.
 #[utoipa::path(post, path = "/v1/rooms/{room}/invites", params(("room" = String, Path)), request_body = InviteWish, responses((status = 201, body = Invite), (status = 404, description = "room_not_found")))]
-pub(super) async fn create(State(app): State<App>, Id(room): Id<RoomId>, Body(wish): Body<InviteWish>) -> Answer<Response> {
+pub(super) async fn create(
+    State(app): State<App>,
+    Id(room): Id<RoomId>,
+    Body(wish): Body<InviteWish>,
+) -> Answer<Response> {
     if wish.expires_in_seconds == Some(0) || wish.max_uses == Some(0) {
-        return Err(bad("\"expires_in_seconds\" and \"max_uses\" must be at least 1."));
+        return Err(bad(
+            "\"expires_in_seconds\" and \"max_uses\" must be at least 1.",
+        ));
     }
-    if wish.expires_in_seconds.is_some_and(|seconds| seconds > 100 * 366 * 24 * 3600) {
+    if wish
+        .expires_in_seconds
+        .is_some_and(|seconds| seconds > 100 * 366 * 24 * 3600)
+    {
         return Err(bad("\"expires_in_seconds\" is more than a century."));
     }
     let token = URL_SAFE_NO_PAD.encode(random_bits());
@@ -80,9 +94,17 @@ pub(super) async fn create(State(app): State<App>, Id(room): Id<RoomId>, Body(wi
         expires_in: wish.expires_in_seconds.map(Duration::from_secs),
         max_uses: wish.max_uses,
     };
-    let row = app.store.create_invite(&room, &invite).await?.ok_or_else(no_room)?;
+    let row = app
+        .store
+        .create_invite(&room, &invite)
+        .await?
+        .ok_or_else(no_room)?;
     let url = invite_url(&app, &token);
-    let made = Invite { token: Some(token), url: Some(url), ..row.into() };
+    let made = Invite {
+        token: Some(token),
+        url: Some(url),
+        ..row.into()
+    };
     Ok((StatusCode::CREATED, Json(made)).into_response())
 }
 
@@ -93,9 +115,15 @@ fn random_bits() -> [u8; 16] {
 
 fn invite_url(app: &App, token: &str) -> String {
     match &app.config.invite_url {
-        Some(template) => template.replace("{token}", token).replace("{invite}", token),
+        Some(template) => template
+            .replace("{token}", token)
+            .replace("{invite}", token),
         None => {
-            let base = app.config.public_url.clone().unwrap_or_else(|| format!("http://{}", app.listen));
+            let base = app
+                .config
+                .public_url
+                .clone()
+                .unwrap_or_else(|| format!("http://{}", app.listen));
             format!("{base}/join/{token}")
         }
     }
@@ -103,17 +131,27 @@ fn invite_url(app: &App, token: &str) -> String {
 
 /// The invites of a room, oldest first.
 #[utoipa::path(get, path = "/v1/rooms/{room}/invites", params(("room" = String, Path), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)), responses((status = 200, body = List<Invite>), (status = 404, description = "room_not_found")))]
-pub(super) async fn list(State(app): State<App>, Id(room): Id<RoomId>, page: Page) -> Answer<List<Invite>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Id(room): Id<RoomId>,
+    page: Page,
+) -> Answer<List<Invite>> {
     let row = app.store.room(&room).await?.ok_or_else(no_room)?;
     let after = InviteKey(page.after()?.unwrap_or(0));
     let rows = app.store.invites(row.key, after, page.limit).await?;
     let last = rows.last().map(|row| row.key.to_string());
-    Ok(List::new(rows.into_iter().map(Invite::from).collect(), page.limit, last))
+    Ok(List::new(
+        rows.into_iter().map(Invite::from).collect(),
+        page.limit,
+        last,
+    ))
 }
 
 /// Revoke an invite, at once.
 #[utoipa::path(delete, path = "/v1/invites/{invite}", params(("invite" = String, Path)), responses((status = 204), (status = 404, description = "invite_not_found")))]
 pub(super) async fn revoke(State(app): State<App>, Id(id): Id<InviteId>) -> Answer<StatusCode> {
     let found = app.store.revoke_invite(id).await?;
-    found.map(|_| StatusCode::NO_CONTENT).ok_or_else(|| Problem::new(ProblemCode::InviteNotFound, "There is no such invite.").into())
+    found
+        .map(|_| StatusCode::NO_CONTENT)
+        .ok_or_else(|| Problem::new(ProblemCode::InviteNotFound, "There is no such invite.").into())
 }

@@ -1,6 +1,10 @@
 //! Everyone who ever joined a room, and taking somebody out.
 
-use axum::{Json, extract::State, http::{StatusCode, Uri}};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, Uri},
+};
 use rollcall_protocol::{DisplayName, ParticipantId, RoomId, Timestamp, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -55,30 +59,54 @@ impl Participant {
 
 /// Everyone who ever joined, in the order they did.
 #[utoipa::path(get, path = "/v1/rooms/{room}/participants", params(("room" = String, Path), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)), responses((status = 200, body = List<Participant>), (status = 404, description = "room_not_found")))]
-pub(super) async fn list(State(app): State<App>, Id(room): Id<RoomId>, page: Page) -> Answer<List<Participant>> {
+pub(super) async fn list(
+    State(app): State<App>,
+    Id(room): Id<RoomId>,
+    page: Page,
+) -> Answer<List<Participant>> {
     let row = app.store.room(&room).await?.ok_or_else(no_room)?;
     let after = ParticipantKey(page.after()?.unwrap_or(0));
     let rows = app.store.participants(row.key, after, page.limit).await?;
     let last = rows.last().map(|row| row.key.to_string());
-    Ok(List::new(rows.into_iter().map(|row| Participant::new(&app, row)).collect(), page.limit, last))
+    Ok(List::new(
+        rows.into_iter()
+            .map(|row| Participant::new(&app, row))
+            .collect(),
+        page.limit,
+        last,
+    ))
 }
 
 /// Take somebody out: 4403, no resume, barred unless `bar=false`.
 #[utoipa::path(delete, path = "/v1/rooms/{room}/participants/{participant}", params(("room" = String, Path), ("participant" = String, Path), ("bar" = Option<bool>, Query), ("revoke_invite" = Option<bool>, Query)), responses((status = 204), (status = 404, description = "participant_not_found")))]
-pub(super) async fn remove(State(app): State<App>, Ids(room, id): Ids<RoomId, ParticipantId>, uri: Uri) -> Answer<StatusCode> {
+pub(super) async fn remove(
+    State(app): State<App>,
+    Ids(room, id): Ids<RoomId, ParticipantId>,
+    uri: Uri,
+) -> Answer<StatusCode> {
     let bar = flag(&uri, "bar", true)?;
     let revoke_invite = flag(&uri, "revoke_invite", false)?;
     let row = app.store.room(&room).await?.ok_or_else(no_room)?;
-    app.store.remove_participant(row.key, id, bar, revoke_invite).await?.ok_or_else(no_participant)?;
+    app.store
+        .remove_participant(row.key, id, bar, revoke_invite)
+        .await?
+        .ok_or_else(no_participant)?;
     app.hub.remove(row.key, id);
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Lift the bar.
 #[utoipa::path(post, path = "/v1/rooms/{room}/participants/{participant}/restore", params(("room" = String, Path), ("participant" = String, Path)), responses((status = 200, body = Participant), (status = 404, description = "participant_not_found")))]
-pub(super) async fn restore(State(app): State<App>, Ids(room, id): Ids<RoomId, ParticipantId>) -> Answer<Json<Participant>> {
+pub(super) async fn restore(
+    State(app): State<App>,
+    Ids(room, id): Ids<RoomId, ParticipantId>,
+) -> Answer<Json<Participant>> {
     let row = app.store.room(&room).await?.ok_or_else(no_room)?;
-    let restored = app.store.restore_participant(row.key, id).await?.ok_or_else(no_participant)?;
+    let restored = app
+        .store
+        .restore_participant(row.key, id)
+        .await?
+        .ok_or_else(no_participant)?;
     Ok(Json(Participant::new(&app, restored)))
 }
 
@@ -86,6 +114,8 @@ fn flag(uri: &Uri, name: &str, default: bool) -> Answer<bool> {
     let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     match pairs.find(|(key, _)| key == name) {
         None => Ok(default),
-        Some((_, value)) => value.parse().map_err(|_| bad(format!("\"{name}\" must be true or false."))),
+        Some((_, value)) => value
+            .parse()
+            .map_err(|_| bad(format!("\"{name}\" must be true or false."))),
     }
 }

@@ -47,9 +47,17 @@ pub(crate) fn router(app: &App) -> Router<App> {
 
 /// A resume token of somebody here, or else an API key.
 async fn key(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let claims = bearer.and_then(bearer_token).and_then(|token| app.admission.read_resume(token).ok());
-    match claims.filter(|claims| app.hub.holds(claims.room, claims.participant, claims.removals)) {
+    let bearer = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let claims = bearer
+        .and_then(bearer_token)
+        .and_then(|token| app.admission.read_resume(token).ok());
+    match claims.filter(|claims| {
+        app.hub
+            .holds(claims.room, claims.participant, claims.removals)
+    }) {
         Some(claims) => {
             request.extensions_mut().insert(Asker(claims));
             next.run(request).await
@@ -67,15 +75,35 @@ async fn list(
     let key = match asker {
         // The token's own room, without asking the store; any other is not there for its holder.
         Some(axum::Extension(Asker(claims))) => {
-            let row = app.hub.row(claims.room).filter(|row| row.id == room).ok_or_else(no_room)?;
+            let row = app
+                .hub
+                .row(claims.room)
+                .filter(|row| row.id == room)
+                .ok_or_else(no_room)?;
             row.key
         }
         None => app.store.room(&room).await?.ok_or_else(no_room)?.key,
     };
     let after: Option<ParticipantId> = page.after()?;
     let (seq, occupancy, people) = app.hub.present(key, after, page.limit as usize);
-    let items: Vec<Here> = people.into_iter().map(|Present { member, connections }| Here { member, connections }).collect();
+    let items: Vec<Here> = people
+        .into_iter()
+        .map(
+            |Present {
+                 member,
+                 connections,
+             }| Here {
+                member,
+                connections,
+            },
+        )
+        .collect();
     let last = items.last().map(|here| here.member.id.to_string());
     let list = super::extract::List::new(items, page.limit, last);
-    Ok(Json(Roster { seq, occupancy, items: list.items, next_cursor: list.next_cursor }))
+    Ok(Json(Roster {
+        seq,
+        occupancy,
+        items: list.items,
+        next_cursor: list.next_cursor,
+    }))
 }

@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State, http::StatusCode, response::{IntoResponse, Response}};
-use rollcall_protocol::{DisplayName, OnIdle, ParticipantId, Problem, ProblemCode, RoomId, RoomView, Timestamp, UserId};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use rollcall_protocol::{
+    DisplayName, OnIdle, ParticipantId, Problem, ProblemCode, RoomId, RoomView, Timestamp, UserId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use utoipa::ToSchema;
@@ -65,7 +72,13 @@ pub(super) struct RoomDetails {
 
 impl RoomDetails {
     fn new(app: &App, row: &RoomRow) -> Self {
-        let RoomView { id, created_at, idle_timeout_seconds, expires_at, metadata } = row.view();
+        let RoomView {
+            id,
+            created_at,
+            idle_timeout_seconds,
+            expires_at,
+            metadata,
+        } = row.view();
         Self {
             id,
             created_at,
@@ -74,7 +87,10 @@ impl RoomDetails {
             metadata,
             on_idle: row.settings.on_idle,
             max_participants: row.settings.max_participants,
-            max_age_seconds: row.settings.max_age.map(|age| age.as_millis().div_ceil(1000) as u64),
+            max_age_seconds: row
+                .settings
+                .max_age
+                .map(|age| age.as_millis().div_ceil(1000) as u64),
             online: app.hub.online(row.key).0,
         }
     }
@@ -98,7 +114,9 @@ impl NewRoom {
             let shortest = app.config.min_idle_timeout();
             if Duration::from_secs(seconds) < shortest {
                 let needs = words::duration(shortest);
-                return Err(bad(format!("\"idle_timeout_seconds\" ({seconds}) must be at least {needs}: 1.5 heartbeat intervals and two flush intervals.")));
+                return Err(bad(format!(
+                    "\"idle_timeout_seconds\" ({seconds}) must be at least {needs}: 1.5 heartbeat intervals and two flush intervals."
+                )));
             }
             check_seconds("idle_timeout_seconds", seconds)?;
         }
@@ -115,7 +133,9 @@ impl NewRoom {
             check_metadata(metadata, app.config.limits.metadata_bytes)?;
         }
         Ok(RoomPatch {
-            idle_timeout: self.idle_timeout_seconds.map(|timeout| timeout.map(Duration::from_secs)),
+            idle_timeout: self
+                .idle_timeout_seconds
+                .map(|timeout| timeout.map(Duration::from_secs)),
             on_idle: self.on_idle,
             max_participants: self.max_participants,
             max_age: self.max_age_seconds.map(|age| age.map(Duration::from_secs)),
@@ -128,12 +148,24 @@ impl NewRoom {
 const MOST_SECONDS: u64 = 100 * 366 * 24 * 3600;
 
 fn check_seconds(name: &str, seconds: u64) -> Answer<()> {
-    if seconds > MOST_SECONDS { Err(bad(format!("\"{name}\" ({seconds}) must be at most {MOST_SECONDS}."))) } else { Ok(()) }
+    if seconds > MOST_SECONDS {
+        Err(bad(format!(
+            "\"{name}\" ({seconds}) must be at most {MOST_SECONDS}."
+        )))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_metadata(metadata: &Map<String, Value>, limit: usize) -> Answer<()> {
     let size = serde_json::to_string(metadata).map_or(usize::MAX, |text| text.len());
-    if size > limit { Err(bad(format!("\"metadata\" has {size} bytes, at most {limit} are allowed."))) } else { Ok(()) }
+    if size > limit {
+        Err(bad(format!(
+            "\"metadata\" has {size} bytes, at most {limit} are allowed."
+        )))
+    } else {
+        Ok(())
+    }
 }
 
 fn generated_id() -> Answer<RoomId> {
@@ -150,19 +182,31 @@ pub(super) async fn create(State(app): State<App>, Body(room): Body<NewRoom>) ->
         None => generated_id()?,
     };
     match app.store.create_room(&id, &settings).await? {
-        Created::New(row) => Ok((StatusCode::CREATED, Json(RoomDetails::new(&app, &row))).into_response()),
-        Created::Exists(_) => Err(Problem::new(ProblemCode::RoomExists, "A room with this id exists already.").into()),
+        Created::New(row) => {
+            Ok((StatusCode::CREATED, Json(RoomDetails::new(&app, &row))).into_response())
+        }
+        Created::Exists(_) => Err(Problem::new(
+            ProblemCode::RoomExists,
+            "A room with this id exists already.",
+        )
+        .into()),
     }
 }
 
 /// Make a room, or bring an existing one's given settings to these.
 #[utoipa::path(put, path = "/v1/rooms/{room}", params(("room" = String, Path)), request_body = NewRoom, responses((status = 200, body = RoomDetails), (status = 201, body = RoomDetails)))]
-pub(super) async fn put(State(app): State<App>, Id(id): Id<RoomId>, Body(room): Body<NewRoom>) -> Answer<Response> {
+pub(super) async fn put(
+    State(app): State<App>,
+    Id(id): Id<RoomId>,
+    Body(room): Body<NewRoom>,
+) -> Answer<Response> {
     if room.id.as_ref().is_some_and(|given| *given != id) {
         return Err(bad("\"id\" is not the room in the address."));
     }
     match app.store.create_room(&id, &room.settings(&app)?).await? {
-        Created::New(row) => Ok((StatusCode::CREATED, Json(RoomDetails::new(&app, &row))).into_response()),
+        Created::New(row) => {
+            Ok((StatusCode::CREATED, Json(RoomDetails::new(&app, &row))).into_response())
+        }
         Created::Exists(_) => Ok(change(&app, &id, &room).await?.into_response()),
     }
 }
@@ -173,7 +217,11 @@ pub(super) async fn list(State(app): State<App>, page: Page) -> Answer<List<Room
     let after = RoomKey(page.after()?.unwrap_or(0));
     let rows = app.store.rooms(after, page.limit).await?;
     let last = rows.last().map(|row| row.key.to_string());
-    Ok(List::new(rows.iter().map(|row| RoomDetails::new(&app, row)).collect(), page.limit, last))
+    Ok(List::new(
+        rows.iter().map(|row| RoomDetails::new(&app, row)).collect(),
+        page.limit,
+        last,
+    ))
 }
 
 /// One room, with who is online.
@@ -185,7 +233,11 @@ pub(super) async fn read(State(app): State<App>, Id(id): Id<RoomId>) -> Answer<J
 
 /// Change a room; its members are told.
 #[utoipa::path(patch, path = "/v1/rooms/{room}", params(("room" = String, Path)), request_body = NewRoom, responses((status = 200, body = RoomDetails), (status = 404, description = "room_not_found")))]
-pub(super) async fn patch(State(app): State<App>, Id(id): Id<RoomId>, Body(room): Body<NewRoom>) -> Answer<Json<RoomDetails>> {
+pub(super) async fn patch(
+    State(app): State<App>,
+    Id(id): Id<RoomId>,
+    Body(room): Body<NewRoom>,
+) -> Answer<Json<RoomDetails>> {
     if room.id.as_ref().is_some_and(|given| *given != id) {
         return Err(bad("A room's \"id\" cannot be changed."));
     }
@@ -193,7 +245,11 @@ pub(super) async fn patch(State(app): State<App>, Id(id): Id<RoomId>, Body(room)
 }
 
 async fn change(app: &App, id: &RoomId, room: &NewRoom) -> Answer<Json<RoomDetails>> {
-    let row = app.store.patch_room(id, &room.patch(app)?).await?.ok_or_else(no_room)?;
+    let row = app
+        .store
+        .patch_room(id, &room.patch(app)?)
+        .await?
+        .ok_or_else(no_room)?;
     app.hub.set_row(row.clone());
     Ok(Json(RoomDetails::new(app, &row)))
 }
@@ -231,7 +287,11 @@ pub(super) struct Expiry {
 #[utoipa::path(get, path = "/v1/rooms/{room}/expiry", params(("room" = String, Path)), responses((status = 200, body = Expiry), (status = 404, description = "room_not_found")))]
 pub(super) async fn expiry(State(app): State<App>, Id(id): Id<RoomId>) -> Answer<Json<Expiry>> {
     let row = app.store.room(&id).await?.ok_or_else(no_room)?;
-    let stored = app.store.last_activity(row.key).await?.unwrap_or(row.last_active_at);
+    let stored = app
+        .store
+        .last_activity(row.key)
+        .await?
+        .unwrap_or(row.last_active_at);
     let (online, heard) = app.hub.online(row.key);
     let now = app.store.clock().now();
     let idle_at = row.idle_at(heard.map_or(stored, |heard| heard.max(stored)));
@@ -240,7 +300,12 @@ pub(super) async fn expiry(State(app): State<App>, Id(id): Id<RoomId>) -> Answer
     // Whoever is there keeps the room from being idle, whatever the timestamps say (rule R9).
     let is_idle = online == 0 && !app.hub.is_live(row.key) && idle_at.is_some_and(|at| at <= now);
     let expired = is_idle || ends_at.is_some_and(|at| at <= now);
-    Ok(Json(Expiry { expires_at, seconds_remaining: expires_at.map(|at| at.saturating_since(now).as_secs()), expired, online }))
+    Ok(Json(Expiry {
+        expires_at,
+        seconds_remaining: expires_at.map(|at| at.saturating_since(now).as_secs()),
+        expired,
+        online,
+    }))
 }
 
 /// Something said into a room by the application.
@@ -259,12 +324,18 @@ pub(super) struct Announcement {
 
 /// Send a broadcast to everybody in a room.
 #[utoipa::path(post, path = "/v1/rooms/{room}/broadcast", params(("room" = String, Path)), request_body = Announcement, responses((status = 202), (status = 404, description = "room_not_found")))]
-pub(super) async fn broadcast(State(app): State<App>, Id(id): Id<RoomId>, Body(said): Body<Announcement>) -> Answer<Response> {
+pub(super) async fn broadcast(
+    State(app): State<App>,
+    Id(id): Id<RoomId>,
+    Body(said): Body<Announcement>,
+) -> Answer<Response> {
     if !(1..=64).contains(&said.event.chars().count()) {
         return Err(bad("\"event\" needs 1 to 64 characters."));
     }
     let payload = match said.payload {
-        Some(payload) if payload.get().len() > app.config.limits.message_bytes => return Err(bad("\"payload\" is too large.")),
+        Some(payload) if payload.get().len() > app.config.limits.message_bytes => {
+            return Err(bad("\"payload\" is too large."));
+        }
         Some(payload) => payload,
         None => RawValue::NULL.to_owned(),
     };
@@ -288,13 +359,24 @@ pub(super) struct NewToken {
 
 /// Mint an access token for a room.
 #[utoipa::path(post, path = "/v1/rooms/{room}/tokens", params(("room" = String, Path)), request_body = NewToken, responses((status = 201), (status = 409, description = "tokens_not_configured")))]
-pub(super) async fn mint(State(app): State<App>, Id(id): Id<RoomId>, Body(wish): Body<NewToken>) -> Answer<Response> {
+pub(super) async fn mint(
+    State(app): State<App>,
+    Id(id): Id<RoomId>,
+    Body(wish): Body<NewToken>,
+) -> Answer<Response> {
     let ttl = wish.ttl_seconds.unwrap_or(3600);
     if ttl == 0 {
         return Err(bad("\"ttl_seconds\" must be at least 1."));
     }
     check_seconds("ttl_seconds", ttl)?;
     let expires_at = app.clock.now() + Duration::from_secs(ttl);
-    let token = app.admission.tokens().mint(&id, &wish.sub, wish.name.as_ref(), expires_at)?;
-    Ok((StatusCode::CREATED, Json(json!({"token": token, "expires_at": expires_at}))).into_response())
+    let token = app
+        .admission
+        .tokens()
+        .mint(&id, &wish.sub, wish.name.as_ref(), expires_at)?;
+    Ok((
+        StatusCode::CREATED,
+        Json(json!({"token": token, "expires_at": expires_at})),
+    )
+        .into_response())
 }

@@ -1,0 +1,62 @@
+# CI calls only these. `make test` is everything, and installs what it needs on a fresh Debian machine.
+.PHONY: check fmt lint test test-rust test-doc test-browser demo tools
+
+SHELL := /bin/bash
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+CARGO ?= cargo
+BROWSER_TESTS := $(wildcard tests/browser/*.test.mjs)
+
+# The quick look while writing.
+check:
+	$(CARGO) check --workspace --all-targets --all-features
+
+fmt:
+	$(CARGO) fmt --all
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "cargo-deny is not installed: deny.toml was not checked"; fi
+
+test: lint test-rust test-doc test-browser
+
+test-rust:
+	$(CARGO) build --workspace --all-features
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		set -ex; \
+		$(CARGO) nextest run --workspace --all-features; \
+		$(CARGO) test --doc --workspace --all-features; \
+	else \
+		set -ex; \
+		$(CARGO) test --workspace --all-features; \
+	fi
+
+test-doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace
+
+ifeq ($(BROWSER_TESTS),)
+test-browser:
+	@echo "no browser tests"
+else
+test-browser: tools
+	$(CARGO) build --bin rollcall
+	cd tests/browser && if [ -f package-lock.json ]; then npm ci --no-audit --no-fund; fi
+	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test $(BROWSER_TESTS)
+endif
+
+# What the browser tests need, only where it is missing.
+tools:
+	@missing=""; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	if [ -n "$$missing" ]; then \
+		set -ex; \
+		$(SUDO) apt-get update; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$missing; \
+	fi
+
+# A server on loopback in dev mode with a database of its own; open the address in two windows.
+demo:
+	@echo "open http://127.0.0.1:8080/ in two windows"
+	$(CARGO) run --release -- --database-url sqlite://$(CURDIR)/target/demo.db
