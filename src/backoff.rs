@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Full-jitter exponential back-off: each wait is drawn between a floor and a ceiling that doubles up to a cap.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     cap: Duration,
     failures: u32,
@@ -12,7 +12,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The first ceiling, and the cap.
-    pub fn new(first: Duration, cap: Duration) -> Self {
+    pub(crate) fn new(first: Duration, cap: Duration) -> Self {
         Self {
             first,
             cap,
@@ -21,7 +21,7 @@ impl Backoff {
     }
 
     /// How long to wait after one more failure.
-    pub fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         let ceiling = self
             .first
             .saturating_mul(1 << self.failures.min(16))
@@ -31,12 +31,12 @@ impl Backoff {
     }
 
     /// Starts over after a success.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
 /// `interval`, a tenth more or less, so that several nodes and tasks do not tick together.
-pub fn jittered(interval: Duration) -> Duration {
+pub(crate) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(rand::random_range(0.9..=1.1))
 }

@@ -190,7 +190,7 @@ impl Flusher {
                 Ok(None) => self.inner.hub.evict(owed.room, Ending::RoomClosed),
                 Ok(Some(_)) => self.inner.hub.remove(owed.room, owed.id),
                 Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, room.key = %owed.room, "room not looked at")
+                    error!(error = &error as &dyn std::error::Error, room.key = %owed.room, "room not looked at");
                 }
             }
         }

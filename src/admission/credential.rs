@@ -59,7 +59,7 @@ impl Query {
                 "invite" => credentials.push(Credential::Invite(value.into_owned())),
                 "token" => credentials.push(Credential::AccessToken(value.into_owned())),
                 "resume" => credentials.push(Credential::Resume(value.into_owned())),
-                "name" => once(&mut name, parse_name(value)?, "name")?,
+                "name" => once(&mut name, parse_name(&value)?, "name")?,
                 "client" => once(&mut client, parse_client(value)?, "client")?,
                 "room" => once(&mut room, parse_room(&value)?, "room")?,
                 _ => {}
@@ -162,7 +162,7 @@ fn once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Problem> {
     }
 }
 
-fn parse_name(value: Cow<'_, str>) -> Result<DisplayName, Problem> {
+fn parse_name(value: &str) -> Result<DisplayName, Problem> {
     value
         .parse()
         .map_err(|error| bad(format!("\"name\": {error}.")))

@@ -70,7 +70,7 @@ impl Ask {
 }
 
 /// What the verdict needs beyond the rows.
-pub struct Circumstances<'a> {
+pub(super) struct Circumstances<'a> {
     /// The store's now.
     pub now: Timestamp,
     /// Whether anybody has a seat in this incarnation (rule R9).
@@ -83,7 +83,7 @@ pub struct Circumstances<'a> {
 
 /// An admission, to be written.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Where to.
     pub room: JoinRoom,
     /// As whom.
@@ -101,7 +101,7 @@ const NO_ROOM: &str = "Room not found or inactive.";
 ///
 /// # Errors
 /// The problem to answer with; nothing may be written then (rule R2).
-pub fn judge(ask: &Ask, facts: &Facts, at: &Circumstances<'_>) -> Result<Plan, Problem> {
+pub(super) fn judge(ask: &Ask, facts: &Facts, at: &Circumstances<'_>) -> Result<Plan, Problem> {
     match ask {
         Ask::Invite {
             name, client_hash, ..

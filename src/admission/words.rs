@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// "1 hour", "90 minutes" as "1 hour 30 minutes", "45 seconds": the two largest units that say it.
-pub fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [
         (86_400, "day"),
         (3_600, "hour"),

@@ -67,7 +67,8 @@ impl Inbox {
                 ..
             })
         );
-        if !(is_heartbeat && self.take_free_heartbeat()) && !self.take_message() {
+        let is_free = is_heartbeat && self.take_free_heartbeat();
+        if !is_free && !self.take_message() {
             let reference = match decoded {
                 Ok(inbound) => inbound.reference,
                 Err(rejected) => rejected.reference,

@@ -23,9 +23,12 @@ pub(super) async fn host(State(app): State<App>, request: Request, next: Next) -
 }
 
 fn has_loopback_host(request: &Request) -> bool {
-    let Some(host) =
-        host_header(request.headers()).or_else(|| request.uri().authority().map(|it| it.as_str()))
-    else {
+    let Some(host) = host_header(request.headers()).or_else(|| {
+        request
+            .uri()
+            .authority()
+            .map(axum::http::uri::Authority::as_str)
+    }) else {
         return false;
     };
     let name = host

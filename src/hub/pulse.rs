@@ -15,7 +15,7 @@ use crate::store::{ParticipantKey, RoomKey, StoreClock};
 
 /// The last sign of life of one seat.
 #[derive(Debug)]
-pub struct Pulse {
+pub(super) struct Pulse {
     /// The room's incarnation.
     pub room: RoomKey,
     /// The participant's row.

@@ -31,7 +31,8 @@ impl StoreClock {
 
     /// Takes in the store's now, as an answer that has just arrived gave it.
     pub fn sample(&self, now: Timestamp) {
-        let elapsed = millis(self.origin.elapsed());
+        // Rounded up, and `at` rounds down: a fraction of a millisecond must not put a derived time ahead of the store.
+        let elapsed = millis(self.origin.elapsed()) + 1;
         self.at_origin
             .store(now.as_millis().saturating_sub(elapsed), Ordering::Relaxed);
     }

@@ -5,7 +5,6 @@
     reason = "a test that cannot go on should say where"
 )]
 #![expect(unreachable_pub, reason = "the harness is this program's own")]
-#![expect(missing_docs, reason = "the names of tests say what they hold")]
 
 mod binary;
 mod enter;
