@@ -318,7 +318,7 @@ pub struct Client {
 }
 
 impl Client {
-    async fn greeted(mut socket: WebSocketStream<TcpStream>) -> Self {
+    pub async fn greeted(mut socket: WebSocketStream<TcpStream>) -> Self {
         let welcome = receive(&mut socket).await.expect("a welcome");
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         let replay = Replay::new(&welcome);
