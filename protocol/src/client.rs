@@ -1,17 +1,14 @@
 //! What clients say, and how it is decoded and refused.
+//!
+//! Decoding reads the text once, leaving every field as raw JSON, and then only the fields that the `type` has. What is
+//! refused says so by name, and never repeats more than a little of what it was sent.
 
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{ErrorCode, MessageLimits, NESTING, ParticipantId, Status};
+use crate::{ErrorCode, InvalidRef, MessageLimits, NESTING, ParticipantId, Ref, Status};
 
 /// A message to the server.
-///
-/// ```
-/// use rollcall_protocol::{ClientMessage, MessageLimits};
-/// let inbound = ClientMessage::decode(r#"{"type":"heartbeat"}"#, &MessageLimits::default()).unwrap();
-/// assert!(matches!(inbound.message, ClientMessage::Heartbeat));
-/// ```
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -30,11 +27,13 @@ pub enum ClientMessage {
     /// Says something to the other connections of the room.
     Broadcast {
         /// What it is about; 1 to 64 characters.
+        #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 64)))]
         event: String,
-        /// Any JSON.
-        #[cfg_attr(feature = "schema", schemars(with = "Value"))]
+        /// Any JSON; absent is null.
+        #[cfg_attr(feature = "schema", schemars(with = "Option<Value>"))]
         payload: Box<RawValue>,
-        /// Only to these participants.
+        /// Only to these participants; nobody if empty, everybody if absent.
+        #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
         #[serde(skip_serializing_if = "Option::is_none")]
         to: Option<Vec<ParticipantId>>,
     },
@@ -47,35 +46,15 @@ pub enum ClientMessage {
     Leave,
 }
 
-/// A message's own name, echoed in the error about it: a string of at most 128 bytes, or a number.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Ref(#[cfg_attr(feature = "schema", schemars(with = "Value"))] Box<RawValue>);
-
-impl Ref {
-    fn read(raw: &RawValue) -> Option<Self> {
-        let text = raw.get();
-        let is_name = text.starts_with('"')
-            || text.starts_with('-')
-            || text.starts_with(|c: char| c.is_ascii_digit());
-        (is_name && text.len() <= 130).then(|| Self(raw.to_owned()))
-    }
-
-    /// The JSON text.
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-}
-
-impl PartialEq for Ref {
+/// By text, as a payload is.
+impl PartialEq for ClientMessage {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.to_text() == other.to_text()
     }
 }
 
-/// A decoded message with its `ref`.
-#[derive(Debug, Clone)]
+/// A message with its `ref`: the whole of what a client sends.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Inbound {
     /// The message.
     pub message: ClientMessage,
@@ -83,9 +62,49 @@ pub struct Inbound {
     pub reference: Option<Ref>,
 }
 
+impl Inbound {
+    /// The JSON text.
+    pub fn to_text(&self) -> String {
+        let mut text = self.message.to_text();
+        if let Some(reference) = &self.reference {
+            // The text is an object with a `type`, so it ends in a brace that a field may go before.
+            text.truncate(text.len().saturating_sub(1));
+            text.push_str(",\"ref\":");
+            text.push_str(reference.as_str());
+            text.push('}');
+        }
+        text
+    }
+}
+
+impl From<ClientMessage> for Inbound {
+    fn from(message: ClientMessage) -> Self {
+        Self {
+            message,
+            reference: None,
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Inbound {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Inbound".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let message = generator.subschema_for::<ClientMessage>();
+        let reference = generator.subschema_for::<Option<Ref>>();
+        schemars::json_schema!({
+            "description": "A message to the server, with or without its own name.",
+            "allOf": [message, {"type": "object", "properties": {"ref": reference}}]
+        })
+    }
+}
+
 /// Why a message was not understood.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{code:?}: {detail}")]
+#[error("{detail}")]
 pub struct Rejected {
     /// For programs.
     pub code: ErrorCode,
@@ -108,7 +127,7 @@ struct Fields<'a> {
     state: Option<&'a RawValue>,
     #[serde(borrow, default)]
     event: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
     #[serde(borrow, default)]
     to: Option<&'a RawValue>,
@@ -116,24 +135,32 @@ struct Fields<'a> {
     token: Option<&'a RawValue>,
 }
 
-/// A payload of `null` is one.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
 impl ClientMessage {
-    /// Decodes a text message.
+    /// Decodes a text message. Its length is the socket's to limit, and the merged state's the room's.
+    ///
+    /// A field of null is a field left out; unknown fields are ignored.
+    ///
+    /// ```
+    /// # use rollcall_protocol::{ClientMessage, MessageLimits};
+    /// let texts = [
+    ///     r#"{"type":"heartbeat"}"#,
+    ///     r#"{"type":"update","status":"idle","state":{"cursor":null}}"#,
+    ///     r#"{"type":"broadcast","event":"cursor","payload":{"x":1.50},"to":["0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3"]}"#,
+    ///     r#"{"type":"token","token":"eyJhbGciOi..."}"#,
+    ///     r#"{"type":"leave","ref":"last-words"}"#,
+    /// ];
+    /// for text in texts {
+    ///     let inbound = ClientMessage::decode(text, &MessageLimits::default())?;
+    ///     assert_eq!(inbound.to_text(), text);
+    /// }
+    /// # Ok::<(), rollcall_protocol::Rejected>(())
+    /// ```
     ///
     /// # Errors
-    /// Names the field that is not as it should be.
+    /// Names the field that is not as it should be, and returns the message's `ref` if that could be read.
     pub fn decode(text: &str, limits: &MessageLimits) -> Result<Inbound, Rejected> {
-        if text == r#"{"type":"heartbeat"}"# {
-            return Ok(Inbound {
-                message: Self::Heartbeat,
-                reference: None,
-            });
+        if text == HEARTBEAT {
+            return Ok(Self::Heartbeat.into());
         }
         if !text.trim_start().starts_with('{') {
             return Err(rejected(
@@ -141,26 +168,25 @@ impl ClientMessage {
                 "a message is a JSON object",
             ));
         }
-        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| {
-            rejected(
-                ErrorCode::BadMessage,
-                format!("the message is not JSON: {error}"),
-            )
-        })?;
-        let reference =
-            match fields.reference {
-                Some(raw) => Some(Ref::read(raw).ok_or_else(|| {
-                    bad_field("ref", "a string of at most 128 bytes, or a number")
-                })?),
-                None => None,
-            };
-        match fields.message(limits) {
-            Ok(message) => Ok(Inbound { message, reference }),
-            Err(rejected) => Err(Rejected {
-                reference,
+        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+        let reference = fields
+            .reference
+            .map(|raw| Ref::try_from(raw.to_owned()))
+            .transpose();
+        match (fields.message(limits), reference) {
+            (Ok(message), Ok(reference)) => Ok(Inbound { message, reference }),
+            (Ok(_), Err(InvalidRef)) => Err(rejected(ErrorCode::BadField, InvalidRef.to_string())),
+            (Err(rejected), reference) => Err(Rejected {
+                reference: reference.ok().flatten(),
                 ..rejected
             }),
         }
+    }
+
+    /// The JSON text.
+    pub fn to_text(&self) -> String {
+        // Every field is JSON by construction.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -194,7 +220,7 @@ impl Fields<'_> {
                 }
             }
             other => {
-                let name: String = other.chars().take(64).collect();
+                let name: String = other.chars().take(ECHOED).collect();
                 return Err(rejected(
                     ErrorCode::UnknownType,
                     format!("there is no message of type {name:?}"),
@@ -214,7 +240,7 @@ impl Fields<'_> {
             return Ok(None);
         };
         check_nesting(raw, "state")?;
-        read(raw, "state", "an object").map(Some)
+        read(raw, "state", "an object of well-formed text and numbers").map(Some)
     }
 
     fn event(&self, limits: &MessageLimits) -> Result<String, Rejected> {
@@ -290,117 +316,32 @@ fn bad_field(name: &str, what: &str) -> Rejected {
     rejected(ErrorCode::BadField, format!("\"{name}\" must be {what}"))
 }
 
+/// What serde says of syntax repeats no input; of a field that is there twice, only its name, which is ours.
+fn unreadable(error: &serde_json::Error) -> Rejected {
+    let what = if error.is_data() {
+        "is ambiguous"
+    } else {
+        "is not JSON"
+    };
+    rejected(
+        ErrorCode::BadMessage,
+        format!("the message {what}: {error}"),
+    )
+}
+
 fn rejected(code: ErrorCode, detail: impl Into<String>) -> Rejected {
+    let mut detail = detail.into();
+    detail.truncate(detail.floor_char_boundary(DETAIL_BYTES));
     Rejected {
         code,
-        detail: detail.into(),
+        detail,
         reference: None,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decode(text: &str) -> Result<Inbound, Rejected> {
-        ClientMessage::decode(text, &MessageLimits::default())
-    }
-
-    #[test]
-    fn malformed_messages_are_refused_by_name() {
-        let deep = format!(
-            r#"{{"type":"broadcast","event":"e","payload":{}{}}}"#,
-            "[".repeat(65),
-            "]".repeat(65)
-        );
-        let many = format!(
-            r#"{{"type":"broadcast","event":"e","to":[{}""]}}"#,
-            r#""","#.repeat(100)
-        );
-        let rows = [
-            ("", ErrorCode::BadMessage, "object"),
-            ("[]", ErrorCode::BadMessage, "object"),
-            ("{", ErrorCode::BadMessage, "not JSON"),
-            ("{}", ErrorCode::BadMessage, "type"),
-            (r#"{"type":1}"#, ErrorCode::BadMessage, "type"),
-            (
-                r#"{"type":"heartbeat"} x"#,
-                ErrorCode::BadMessage,
-                "not JSON",
-            ),
-            (r#"{"type":"nonsense"}"#, ErrorCode::UnknownType, "nonsense"),
-            (
-                r#"{"type":"update","status":"away"}"#,
-                ErrorCode::BadField,
-                "status",
-            ),
-            (
-                r#"{"type":"update","state":[]}"#,
-                ErrorCode::BadField,
-                "state",
-            ),
-            (r#"{"type":"broadcast"}"#, ErrorCode::BadField, "event"),
-            (
-                r#"{"type":"broadcast","event":""}"#,
-                ErrorCode::BadField,
-                "event",
-            ),
-            (
-                r#"{"type":"broadcast","event":"e","to":"x"}"#,
-                ErrorCode::BadField,
-                "to",
-            ),
-            (
-                r#"{"type":"broadcast","event":"e","to":["x"]}"#,
-                ErrorCode::UnknownParticipant,
-                "to",
-            ),
-            (r#"{"type":"token"}"#, ErrorCode::BadField, "token"),
-            (
-                r#"{"type":"heartbeat","ref":{}}"#,
-                ErrorCode::BadField,
-                "ref",
-            ),
-            (&deep, ErrorCode::BadField, "payload"),
-            (&many, ErrorCode::BadField, "to"),
-        ];
-        for (text, code, named) in rows {
-            let rejected = decode(text).unwrap_err();
-            assert_eq!(rejected.code, code, "{text}");
-            assert!(
-                rejected.detail.contains(named),
-                "{text}: {}",
-                rejected.detail
-            );
-        }
-    }
-
-    #[test]
-    fn the_ref_comes_back_whatever_is_wrong() {
-        let rejected = decode(r#"{"type":"nonsense","ref":"a"}"#).unwrap_err();
-        assert_eq!(
-            rejected
-                .reference
-                .map(|it| it.as_str().to_owned())
-                .as_deref(),
-            Some(r#""a""#)
-        );
-        assert_eq!(
-            decode(r#"{"type":"leave","ref":7,"more":[]}"#)
-                .unwrap()
-                .reference
-                .unwrap()
-                .as_str(),
-            "7"
-        );
-    }
-
-    #[test]
-    fn a_payload_is_kept_to_the_letter() {
-        let inbound = decode(r#"{"type":"broadcast","event":"e","payload":{"x": 1.50}}"#).unwrap();
-        let ClientMessage::Broadcast { payload, .. } = inbound.message else {
-            panic!("a broadcast")
-        };
-        assert_eq!(payload.get(), r#"{"x": 1.50}"#);
-    }
-}
+/// What most messages are, byte for byte.
+const HEARTBEAT: &str = r#"{"type":"heartbeat"}"#;
+/// How many characters of the input a detail may repeat.
+const ECHOED: usize = 64;
+/// The longest detail: escapes make one repeated character up to ten.
+const DETAIL_BYTES: usize = 256;

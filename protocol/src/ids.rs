@@ -1,12 +1,17 @@
-//! Ids and names, valid by construction.
+//! Ids and names: what a value holds has been checked, so nobody checks it again.
+//!
+//! The application's ids are text within an alphabet, the server's own are UUIDs (or 16 hexadecimal digits for a
+//! connection). Every way in, serde included, goes through the same check.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
 /// The most characters in an application's id.
 const MAX_ID: usize = 128;
+/// Characters of a UUID with hyphens.
+const HYPHENATED: usize = 36;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +81,12 @@ macro_rules! text_type {
 
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }
@@ -173,7 +184,7 @@ macro_rules! uuid_type {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
         #[serde(transparent)]
-        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("format" = "uuid")))]
         pub struct $name(#[cfg_attr(feature = "schema", schemars(with = "String"))] pub Uuid);
 
         impl fmt::Display for $name {
@@ -186,7 +197,9 @@ macro_rules! uuid_type {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self).map_err(|_| InvalidId::Foreign)
+                // The UUID parser also takes braces, `urn:uuid:` and no hyphens: one id would have four spellings.
+                let hyphenated = Some(text).filter(|text| text.len() == HYPHENATED);
+                hyphenated.and_then(|text| text.parse().ok()).map(Self).ok_or(InvalidId::Foreign)
             }
         }
     };
@@ -215,7 +228,12 @@ impl FromStr for ConnectionId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() != 16 {
+        // Checked here because `from_str_radix` also takes a sign and upper case.
+        if text.len() != 16
+            || !text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return Err(InvalidId::Foreign);
         }
         u64::from_str_radix(text, 16)
@@ -271,5 +289,32 @@ mod tests {
         }
         assert_eq!(ConnectionId(10).to_string(), "000000000000000a");
         assert_eq!("000000000000000a".parse(), Ok(ConnectionId(10)));
+        for id in [
+            "",
+            "a",
+            "+00000000000000a",
+            "000000000000000A",
+            "00000000000000000a",
+        ] {
+            assert_eq!(
+                id.parse::<ConnectionId>(),
+                Err(InvalidId::Foreign),
+                "{id:?}"
+            );
+        }
+        let id = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3";
+        assert_eq!(id.parse::<ParticipantId>().unwrap().to_string(), id);
+        for id in [
+            "",
+            "x",
+            "0192f0c12d3e7a4b8c5d6e7f8091a2b3",
+            "{0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3}",
+        ] {
+            assert_eq!(
+                id.parse::<ParticipantId>(),
+                Err(InvalidId::Foreign),
+                "{id:?}"
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `client` | what clients say, and how it is decoded and refused |
 //! | `server` | what the server says |
+//! | `reference` | a message's own name, which the error about it repeats |
 //! | `room` | rooms and members as everybody sees them |
 //! | `problem` | refusals over HTTP (RFC 9457) |
 //! | `close` | close codes, and who comes back after which |
@@ -16,18 +17,20 @@ mod close;
 mod ids;
 mod limits;
 mod problem;
+mod reference;
 mod room;
 mod server;
 mod time;
 
 pub use self::{
-    client::{ClientMessage, Inbound, Ref, Rejected},
+    client::{ClientMessage, Inbound, Rejected},
     close::{CloseCode, ComesBack, comes_back},
     ids::{
         ConnectionId, DisplayName, InvalidId, InvalidName, InviteId, ParticipantId, RoomId, UserId,
     },
     limits::*,
     problem::{Problem, ProblemCode},
+    reference::{InvalidRef, Ref},
     room::{LeaveReason, Member, OnIdle, RoomView, RosterMode, StateText, Status},
     server::{Departure, ErrorCode, ExpiryReason, SelfView, ServerMessage, Update},
     time::Timestamp,

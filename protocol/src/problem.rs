@@ -112,15 +112,6 @@ impl ProblemCode {
 }
 
 /// An `application/problem+json` body.
-///
-/// ```
-/// use rollcall_protocol::{Problem, ProblemCode};
-/// let problem = Problem::new(ProblemCode::RoomFull, "This room is full.");
-/// assert_eq!(
-///     serde_json::to_string(&problem).unwrap(),
-///     r#"{"type":"urn:rollcall:problem:room_full","title":"Room full","status":409,"code":"room_full","detail":"This room is full."}"#
-/// );
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
@@ -137,11 +128,22 @@ pub struct Problem {
     pub detail: String,
     /// When to try again, where that may help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Problem {
-    /// A problem with its sentence.
+    /// A problem with its sentence, which people read.
+    ///
+    /// ```
+    /// use rollcall_protocol::{Problem, ProblemCode};
+    /// let problem = Problem::new(ProblemCode::RoomFull, "This room is full.");
+    /// assert_eq!(
+    ///     serde_json::to_string(&problem)?,
+    ///     r#"{"type":"urn:rollcall:problem:room_full","title":"Room full","status":409,"code":"room_full","detail":"This room is full."}"#
+    /// );
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self {
             kind: code.urn().to_owned(),

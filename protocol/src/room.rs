@@ -1,8 +1,11 @@
-//! Rooms and members as everybody sees them.
+//! Rooms and members as everybody sees them: what messages and the management API have in common.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{DisplayName, ParticipantId, RoomId, Timestamp, UserId};
@@ -100,9 +103,10 @@ pub enum RosterMode {
 pub struct StateText(Arc<RawValue>);
 
 impl StateText {
-    /// `{}`.
+    /// `{}`, shared: most participants never set a state.
     pub fn empty() -> Self {
-        Self::from(&Map::new())
+        static EMPTY: LazyLock<StateText> = LazyLock::new(|| StateText::from(&Map::new()));
+        EMPTY.clone()
     }
 
     /// The JSON text.
@@ -148,7 +152,12 @@ impl Serialize for StateText {
 
 impl<'de> Deserialize<'de> for StateText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Map::deserialize(deserializer).map(|state| Self::from(&state))
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if raw.get().starts_with('{') {
+            Ok(Self(raw.into()))
+        } else {
+            Err(de::Error::custom("a state is an object"))
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the server says.
+//! What the server says. Each message is written once, in `server_messages!`; from there come the enum, and the bare
+//! structs it is read through.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
@@ -60,6 +61,7 @@ server_messages! {
         occupancy: u64,
         /// Everybody, oneself included; absent when only counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<Member>"))]
         members: Option<Vec<Member>>,
     }
     /// What changed; `seq` is one more than that of the frame before.
@@ -88,6 +90,7 @@ server_messages! {
         occupancy: u64,
         /// Everybody; absent when only counted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "schema", schemars(with = "Vec<Member>"))]
         members: Option<Vec<Member>>,
     }
     /// Answers a heartbeat.
@@ -135,15 +138,44 @@ server_messages! {
         detail: String,
         /// The `ref` of the message it is about.
         #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "schema", schemars(with = "Ref"))]
         reference: Option<Ref>,
     }
 }
 
 impl ServerMessage {
-    /// The JSON text.
+    /// The JSON text, which is what goes on the wire.
+    ///
+    /// ```
+    /// # use rollcall_protocol::ServerMessage;
+    /// let texts = [
+    ///     r#"{"type":"welcome","protocol":1,"resumed":false,"room":{"id":"lobby","created_at":"2026-11-24T10:00:00.000Z","idle_timeout_seconds":3600,"expires_at":null,"metadata":{}},"self":{"participant_id":"0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3","connection_id":"00000000000000ff","resume_token":"r1"},"heartbeat_interval_ms":30000,"server_time":"2026-11-24T10:00:00.000Z","seq":41,"roster":"full","occupancy":0,"members":[]}"#,
+    ///     r#"{"type":"presence","seq":42,"occupancy":1,"updated":[{"id":"0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3","status":"idle"}]}"#,
+    ///     r#"{"type":"sync","seq":57,"roster":"count","occupancy":1204}"#,
+    ///     r#"{"type":"heartbeat_ack","server_time":"2026-11-24T10:00:00.000Z"}"#,
+    ///     r#"{"type":"broadcast","from":null,"event":"cursor","payload":{"x":1.50}}"#,
+    ///     r#"{"type":"room","room":{"id":"lobby","created_at":"2026-11-24T10:00:00.000Z","idle_timeout_seconds":null,"expires_at":null,"metadata":{}}}"#,
+    ///     r#"{"type":"room_expiring","expires_at":"2026-11-24T11:00:00.000Z","reason":"max_age"}"#,
+    ///     r#"{"type":"token_expiring","expires_at":"2026-11-24T11:00:00.000Z"}"#,
+    ///     r#"{"type":"reconnect","after_ms":1200}"#,
+    ///     r#"{"type":"error","code":"bad_field","detail":"\"event\" is missing","ref":7}"#,
+    /// ];
+    /// for text in texts {
+    ///     let message: ServerMessage = serde_json::from_str(text)?;
+    ///     assert_eq!(message.to_text(), text);
+    /// }
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn to_text(&self) -> String {
         // Every field is JSON by construction.
         serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// By text, as a payload is.
+impl PartialEq for ServerMessage {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_text() == other.to_text()
     }
 }
 
@@ -191,12 +223,15 @@ pub struct Update {
     pub id: ParticipantId,
     /// The whole new state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "StateText"))]
     pub state: Option<StateText>,
     /// The new status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Status"))]
     pub status: Option<Status>,
     /// The new name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "DisplayName"))]
     pub name: Option<DisplayName>,
 }
 
@@ -223,23 +258,40 @@ pub enum ExpiryReason {
     Idle,
 }
 
-/// Why a message was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ErrorCode {
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        /// Why a message was not carried out.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)*
+        }
+
+        impl ErrorCode {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code as text.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code),* }
+            }
+        }
+    };
+}
+
+error_codes! {
     /// Not JSON, not an object, without a `type`, or binary.
-    BadMessage,
+    BadMessage = "bad_message";
     /// A `type` that the server does not know.
-    UnknownType,
+    UnknownType = "unknown_type";
     /// A field that is not as it should be.
-    BadField,
+    BadField = "bad_field";
     /// The state would be too large after the merge.
-    StateTooLarge,
+    StateTooLarge = "state_too_large";
     /// Somebody named in `to` is not here.
-    UnknownParticipant,
+    UnknownParticipant = "unknown_participant";
     /// Too much, from this connection or in this room.
-    RateLimited,
+    RateLimited = "rate_limited";
     /// The fresh access token is not valid.
-    CredentialInvalid,
+    CredentialInvalid = "credential_invalid";
 }

@@ -1,4 +1,7 @@
 //! Moments on the wire: RFC 3339, UTC, milliseconds.
+//!
+//! Nothing here asks what time it is. A `Timestamp` is always one that RFC 3339 can say (years 0000 to 9999), so showing
+//! one cannot fail.
 
 use std::{
     fmt,
@@ -33,9 +36,22 @@ impl Timestamp {
         self.0
     }
 
+    /// The same moment for `chrono`.
+    pub fn to_datetime(self) -> DateTime<Utc> {
+        // Within RANGE, which every constructor keeps.
+        DateTime::from_timestamp_millis(self.0).unwrap_or_default()
+    }
+
+    /// The time since `earlier`; `None` if that is later.
+    pub fn checked_since(self, earlier: Self) -> Option<Duration> {
+        u64::try_from(self.0 - earlier.0)
+            .ok()
+            .map(Duration::from_millis)
+    }
+
     /// The time since `earlier`; zero if that is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+        self.checked_since(earlier).unwrap_or_default()
     }
 }
 
@@ -69,9 +85,11 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Within RANGE, which every constructor keeps.
-        let time = DateTime::from_timestamp_millis(self.0).unwrap_or_default();
-        f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+        f.write_str(
+            &self
+                .to_datetime()
+                .to_rfc3339_opts(SecondsFormat::Millis, true),
+        )
     }
 }
 
@@ -125,6 +143,17 @@ mod tests {
             Timestamp::from_millis(i64::MIN).to_string(),
             "0000-01-01T00:00:00.000Z"
         );
+        let (early, late) = (Timestamp::from_millis(5), Timestamp::from_millis(7));
+        assert_eq!(late.checked_since(early), Some(Duration::from_millis(2)));
+        assert_eq!(
+            (early.checked_since(late), early.saturating_since(late)),
+            (None, Duration::ZERO)
+        );
+        assert_eq!(
+            late + Duration::MAX - Duration::MAX,
+            Timestamp::from_millis(i64::MIN)
+        );
+        assert_eq!(Timestamp::from(late.to_datetime()), late);
         assert_eq!(
             "2026-11-24T12:00:00.1239+02:00"
                 .parse::<Timestamp>()

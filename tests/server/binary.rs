@@ -51,8 +51,8 @@ impl Binary {
                 let line: Value =
                     serde_json::from_str(&log.next_line().await.unwrap().expect("it listens"))
                         .unwrap();
-                if line["fields"]["message"] == "listening" {
-                    return line["fields"]["address"].as_str().unwrap().parse().unwrap();
+                if line["message"] == "listening" {
+                    return line["address"].as_str().unwrap().parse().unwrap();
                 }
             }
         };
@@ -302,7 +302,7 @@ async fn migrate_and_verify() {
         "{}",
         String::from_utf8_lossy(&verified.stdout)
     );
-    sql(&url, "DROP INDEX participants_by_room").await;
+    sql(&url, "DROP INDEX participants_room_key").await;
     let broken = verify().await;
     assert_eq!(
         broken.status.code(),

@@ -2,47 +2,87 @@
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
-/** Refusals that waiting may change; after all others the door stays shut. */
-const PASSING = new Set([429, 503]);
+const DEAF_AFTER = 2; // heartbeat intervals without a frame from the server
+const NEVER_AGAIN = [1000, 1002, 1007, 1009];
 
-/** A refusal, with the words for people in `message`. */
+const CLOSED = {
+  1002: ['protocol_error', 'The connection broke the protocol.'],
+  1007: ['not_utf8', 'The connection sent text that is not UTF-8.'],
+  1009: ['too_large', 'The connection sent a message that is too large.'],
+  4400: ['bad_messages', 'The connection sent too many messages the server could not read.'],
+  4401: ['token_expired', 'Your access has expired.'],
+  4403: ['removed', 'You were removed from this room.'],
+  4404: ['room_closed', 'This room was closed.'],
+  4410: ['room_expired', 'This room has expired.'],
+};
+
+/** A refusal: a problem's `code` and `status`, the words for people in `message`, `retryAfter` in milliseconds. */
 export class RefusedError extends Error {
   constructor({ code, status, detail, retry_after_ms: retryAfter }) {
     super(detail);
-    Object.assign(this, { code, status, retryAfter });
+    Object.assign(this, { name: 'RefusedError', code, status, retryAfter });
+  }
+
+  /** Whether waiting may change the answer. */
+  get isPassing() { return this.status === 429 || this.status >= 500; }
+}
+
+/** What a client does after a close (PROTOCOL.md, "Close codes"). An invite has no fresh token to offer after 4401. */
+export function comesBack(code) {
+  if (code === 4408 || code === 4429) return true;
+  return !NEVER_AGAIN.includes(code) && !(code >= 4400 && code < 4500);
+}
+
+/** Full jitter: anything up to a ceiling that doubles with every failure. */
+export function backOff(failures, random = Math.random) {
+  return random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failures);
+}
+
+/** Web storage, or memory where the browser denies it. */
+function storage(name) {
+  try {
+    const area = globalThis[name];
+    area.setItem('rollcall-probe', '1');
+    area.removeItem('rollcall-probe');
+    return area;
+  } catch {
+    const map = new Map();
+    return { getItem: (key) => map.get(key) ?? null, setItem: (key, value) => map.set(key, value), removeItem: (key) => map.delete(key) };
   }
 }
 
-/** What a client does after a close (PROTOCOL.md, "Close codes"). */
-function comesBack(code) {
-  if ([1000, 1002, 1007, 1009].includes(code)) return false;
-  if (code === 4408 || code === 4429) return true;
-  return !(code >= 4400 && code < 4500);
+export const kept = storage('localStorage');
+const perTab = storage('sessionStorage');
+
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-function hex(bytes) {
-  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (b) => b.toString(16).padStart(2, '0')).join('');
-}
-
-/** This browser's own id, so that the link opened twice is one guest. */
+/** This browser's own id: the same link opened twice is one guest. */
 function clientId(guest) {
   const key = `rollcall-client:${guest}`;
-  let id = localStorage.getItem(key);
-  if (!id) localStorage.setItem(key, (id = hex(16)));
+  const id = kept.getItem(key) ?? randomId();
+  kept.setItem(key, id);
   return id;
 }
 
 /**
- * A room that one joins by an invite. Events: `change`, `join`, `leave`, `broadcast`, `expiring`, `connection`, `refused`.
+ * A room joined by an invite.
+ *
+ * Events: `change` (roster, room or self), `join` and `leave` (a member), `broadcast`, `expiring`, `trouble` (an error about
+ * one message), `connection` (connecting, open, reconnecting, closed), `refused` (a RefusedError; it does not come back).
  */
 export class Room extends EventTarget {
   members = new Map();
   departed = new Map();
+  occupancy = 0;
   self = null;
   room = null;
   connection = 'connecting';
-  #invite; #name; #guest; #socket; #beat; #retry; #failures = 0; #state = {}; #status = 'active'; #over = false;
+  #invite; #name; #guest; #socket; #beat; #retry; #lastFrame;
+  #failures = 0; #state = {}; #status = 'active'; #isOver = false;
 
+  /** `guest` tells several people in one browser apart. */
   constructor({ invite, name, guest = '' }) {
     super();
     this.#invite = invite;
@@ -52,23 +92,26 @@ export class Room extends EventTarget {
 
   get #resumeKey() { return `rollcall-resume:${this.#guest}:${this.#invite}`; }
 
-  #query() {
-    const resume = sessionStorage.getItem(this.#resumeKey);
-    return resume
-      ? new URLSearchParams({ resume })
-      : new URLSearchParams({ invite: this.#invite, name: this.#name, client: clientId(this.#guest) });
+  /** Whether this tab has been in the room before. */
+  get canResume() { return perTab.getItem(this.#resumeKey) !== null; }
+
+  #url() {
+    const resume = perTab.getItem(this.#resumeKey);
+    const query = resume ? { resume } : { invite: this.#invite, name: this.#name, client: clientId(this.#guest) };
+    return new URL(`/v1/connect?${new URLSearchParams(query)}`, location.href);
   }
 
-  /** Asks for the verdict without entering: an admitted room, or a RefusedError. */
+  /** Asks for the verdict without entering: the room, or a RefusedError. */
   async ask() {
-    const response = await fetch(`/v1/connect?${this.#query()}`, { cache: 'no-store' });
+    const response = await fetch(this.#url(), { cache: 'no-store' });
     const answer = await response.json();
     if (response.ok) return answer.room;
-    if (response.status === 401 && sessionStorage.getItem(this.#resumeKey)) {
-      sessionStorage.removeItem(this.#resumeKey);
+    if (response.status === 401 && this.canResume) {
+      perTab.removeItem(this.#resumeKey);
       return this.ask();
     }
-    throw new RefusedError(answer);
+    const seconds = Number(response.headers.get('retry-after')) || undefined;
+    throw new RefusedError({ retry_after_ms: seconds && seconds * 1000, ...answer });
   }
 
   /** Asks, then connects; from then on comes back by itself. */
@@ -76,46 +119,59 @@ export class Room extends EventTarget {
     try {
       await this.ask();
     } catch (error) {
-      const final = error instanceof RefusedError && !PASSING.has(error.status);
-      if (final) return this.#end(error);
-      return this.#again(error.retryAfter);
+      if (this.#isOver) return;
+      if (error instanceof RefusedError && !error.isPassing) this.#end(error);
+      else this.#again(error.retryAfter);
+      return;
     }
-    if (!this.#over) this.#connect();
+    if (!this.#isOver) this.#connect();
+  }
+
+  /** Does not wait any longer: the network is back, or somebody asked. */
+  retryNow() {
+    if (!this.#retry) return;
+    clearTimeout(this.#retry);
+    this.#retry = null;
+    this.join();
   }
 
   #connect() {
-    const url = new URL(`/v1/connect?${this.#query()}`, location.href);
+    const url = this.#url();
     url.protocol = url.protocol.replace('http', 'ws');
     const socket = new WebSocket(url, ['rollcall.v1']);
     this.#socket = socket;
     let hint;
     socket.addEventListener('message', ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#lastFrame = performance.now();
       const message = JSON.parse(data);
       if (message.type === 'reconnect') hint = message.after_ms;
       else this.#hear(message);
     });
-    socket.addEventListener('close', ({ code, reason }) => {
-      if (socket !== this.#socket) return;
-      clearInterval(this.#beat);
-      if (this.#over) return;
-      if (comesBack(code)) this.#again(hint);
-      else this.#end(new RefusedError({ code: String(code), status: code - 4000, detail: closeDetail(code, reason) }));
-    });
+    socket.addEventListener('close', ({ code, reason }) => { if (socket === this.#socket) this.#closed(code, reason, hint); });
+  }
+
+  #closed(code, reason, hint) {
+    clearInterval(this.#beat);
+    this.#socket = null;
+    if (this.#isOver) return;
+    if (comesBack(code)) return this.#again(hint);
+    const [name, words] = CLOSED[code] ?? [reason || `close_${code}`, 'The server closed the connection.'];
+    this.#end(new RefusedError({ code: name, status: code, detail: words }));
   }
 
   #again(wait) {
-    if (this.#over) return;
-    const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#failures++);
     this.#set('connection', this.self ? 'reconnecting' : 'connecting');
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.join(), wait ?? Math.random() * ceiling);
+    this.#retry = setTimeout(() => this.retryNow(), wait ?? backOff(this.#failures));
+    this.#failures += 1;
   }
 
   #end(error) {
-    this.#over = true;
+    this.#isOver = true;
+    perTab.removeItem(this.#resumeKey);
     this.#set('connection', 'closed');
-    sessionStorage.removeItem(this.#resumeKey);
-    this.#tell('refused', error);
+    if (error) this.#tell('refused', error);
   }
 
   #set(field, value) {
@@ -128,12 +184,13 @@ export class Room extends EventTarget {
 
   #hear(message) {
     switch (message.type) {
-      case 'welcome': return this.#welcome(message);
+      case 'welcome': this.#welcome(message); break;
       case 'sync': this.#replace(message); break;
       case 'presence': this.#apply(message); break;
       case 'room': this.room = message.room; break;
       case 'broadcast': return this.#tell('broadcast', message);
       case 'room_expiring': return this.#tell('expiring', message);
+      case 'error': return this.#tell('trouble', message);
       default: return;
     }
     this.#tell('change');
@@ -143,19 +200,33 @@ export class Room extends EventTarget {
     this.#failures = 0;
     this.self = message.self;
     this.room = message.room;
-    sessionStorage.setItem(this.#resumeKey, message.self.resume_token);
+    perTab.setItem(this.#resumeKey, message.self.resume_token);
     this.#replace(message);
     clearInterval(this.#beat);
-    this.#beat = setInterval(() => this.send({ type: 'heartbeat' }), message.heartbeat_interval_ms);
-    this.#set('connection', 'open');
-    if (!message.resumed && Object.keys(this.#state).length) this.send({ type: 'update', state: this.#state });
+    this.#beat = setInterval(() => this.#heartbeat(message.heartbeat_interval_ms), message.heartbeat_interval_ms);
+    // A new seat knows nothing of the old one's state; a kept seat may know more than this page, after a reload.
+    const hasState = Object.keys(this.#state).length > 0;
+    if (message.resumed) this.#state = { ...this.members.get(this.self.participant_id)?.state, ...this.#state };
+    else if (hasState) this.send({ type: 'update', state: this.#state });
     if (this.#status !== 'active') this.send({ type: 'update', status: this.#status });
-    this.#tell('change');
+    this.#set('connection', 'open');
   }
 
-  #replace({ members = [], occupancy }) {
+  #heartbeat(interval) {
+    if (performance.now() - this.#lastFrame <= DEAF_AFTER * interval) return this.send({ type: 'heartbeat' });
+    // Nothing comes in: the network is gone and nobody said so. Its close event may take minutes.
+    const deaf = this.#socket;
+    this.#closed(1006);
+    deaf?.close();
+  }
+
+  /** The roster as the server has it; who is missing in it went while nobody told us. */
+  #replace({ roster, members = [], occupancy }) {
+    const before = this.members;
     this.members = new Map(members.map((member) => [member.id, member]));
     this.occupancy = occupancy;
+    if (roster === 'count') return;
+    for (const [id, member] of before) if (!this.members.has(id)) this.departed.set(id, member);
     for (const id of this.members.keys()) this.departed.delete(id);
   }
 
@@ -167,9 +238,14 @@ export class Room extends EventTarget {
       this.departed.delete(member.id);
       if (isNew) this.#tell('join', member);
     }
-    for (const update of updated) Object.assign(this.members.get(update.id) ?? {}, update);
+    for (const update of updated) {
+      const member = this.members.get(update.id);
+      if (member) this.members.set(update.id, { ...member, ...update });
+    }
     for (const { id, reason, last_seen_at } of left) {
-      const member = { ...this.members.get(id), reason, last_seen_at };
+      const known = this.members.get(id);
+      if (!known) continue;
+      const member = { ...known, reason, last_seen_at };
       this.members.delete(id);
       this.departed.set(id, member);
       this.#tell('leave', member);
@@ -177,38 +253,34 @@ export class Room extends EventTarget {
   }
 
   send(message) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
   }
 
-  /** Merges into one's own state. */
-  update(state) {
-    Object.assign(this.#state, state);
-    this.send({ type: 'update', state });
+  /** Merges into one's own state; null removes a field. Kept, and sent again to a new seat. */
+  update(patch) {
+    for (const [key, value] of Object.entries(patch)) {
+      if (value === null) delete this.#state[key];
+      else this.#state[key] = value;
+    }
+    return this.send({ type: 'update', state: patch });
   }
 
   setStatus(status) {
     this.#status = status;
-    this.send({ type: 'update', status });
+    return this.send({ type: 'update', status });
   }
 
-  broadcast(event, payload) { this.send({ type: 'broadcast', event, payload }); }
+  broadcast(event, payload) { return this.send({ type: 'broadcast', event, payload }); }
 
+  /** Leaves for good: the others see it at once. */
   leave() {
-    this.#over = true;
     clearTimeout(this.#retry);
-    this.send({ type: 'leave' });
-    sessionStorage.removeItem(this.#resumeKey);
-    this.#set('connection', 'closed');
+    this.#retry = null;
+    clearInterval(this.#beat);
+    // The server closes after `leave`; a socket that is not open yet has to be closed from here.
+    if (!this.send({ type: 'leave' })) this.#socket?.close();
+    this.#end();
   }
-}
-
-function closeDetail(code, reason) {
-  const words = {
-    4400: 'The connection was closed because of too many unreadable messages.',
-    4401: 'Your access has expired.',
-    4403: 'You were removed from this room.',
-    4404: 'This room has been closed.',
-    4410: 'This room has expired.',
-  };
-  return words[code] ?? `The connection was closed (${reason || code}).`;
 }
