@@ -36,7 +36,7 @@ function problem({ code, status, message }, title = 'Something went wrong') {
 function colour(id) {
   let hash = 0;
   for (const character of id) hash = (hash * 31 + character.charCodeAt(0)) >>> 0;
-  return `hsl(${hash % 360} 55% 42%)`;
+  return `hsl(${hash % 360} 50% 34%)`;
 }
 
 function initials(name) {
