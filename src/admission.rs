@@ -1,7 +1,7 @@
 //! May this person enter? One race-free transaction, one verdict, before the upgrade.
 //!
 //! [`Admission::decide`] queues a join; the one worker takes what queued while its last commit ran, reads and locks the
-//! facts, judges each join ([`verdict`]), reserves the seats and commits what is admitted. A resume whose seat is still
+//! facts, judges each join (`verdict`), reserves the seats and commits what is admitted. A resume whose seat is still
 //! held asks no store at all.
 
 mod access_token;

@@ -4,7 +4,7 @@
 //! served, and what is long (flushes, sweeps) lets go between chunks, so a join waits for one chunk at most. A
 //! transaction that is dropped is rolled back before the connection is given to the next.
 //!
-//! Every statement is awaited under [`bounded`]: SQLite has no other limit than the one on waiting for a lock.
+//! Every statement is awaited under `bounded`: SQLite has no other limit than the one on waiting for a lock.
 
 mod admission;
 mod flush;
