@@ -1,11 +1,18 @@
 //! Entering a room: every row of the refusal table, three ways; and that a refusal changes nothing.
 
+use std::{sync::Arc, time::Duration};
+
 use futures::StreamExt;
 use hyper::Method;
-use serde_json::{Value, json};
+use rollcall::{
+    clock::Clock,
+    store::{Store, memory::MemoryStore},
+};
+use serde_json::json;
+use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Answer, SOON, TestServer, jwt, open, request, token_for};
+use crate::harness::{Answer, SOON, TestServer, config, jwt, open, raw, request, token_for};
 
 /// Asks the same three ways: upgrade, plain GET, upgrade with `refusal=close`.
 async fn assert_refused(server: &TestServer, query: &str, status: u16, code: &str) -> Answer {
@@ -161,9 +168,9 @@ async fn credentials_are_checked() {
 #[tokio::test]
 async fn invites_end_in_words() {
     let server = TestServer::with(|config| {
-        config.heartbeat_interval = std::time::Duration::from_millis(200);
-        config.heartbeat_timeout = std::time::Duration::from_millis(500);
-        config.room_idle_timeout = std::time::Duration::from_millis(600);
+        config.heartbeat_interval = Duration::from_millis(200);
+        config.heartbeat_timeout = Duration::from_millis(500);
+        config.room_idle_timeout = Duration::from_millis(600);
     })
     .await;
     server.room("room").await;
@@ -385,18 +392,152 @@ async fn credentials_in_subprotocols_and_rooms_by_token() {
     server.stop().await;
 }
 
+/// A server whose rooms are idle after 0.6 s.
+async fn hasty() -> TestServer {
+    TestServer::with(|config| {
+        config.heartbeat_interval = Duration::from_millis(200);
+        config.heartbeat_timeout = Duration::from_millis(500);
+        config.flush_interval = Duration::from_millis(50);
+        config.room_idle_timeout = Duration::from_millis(600);
+    })
+    .await
+}
+
 #[tokio::test]
-async fn too_many_attempts_and_a_draining_server() {
-    let server = TestServer::with(|config| config.limits.handshakes_per_second = Some(1)).await;
-    let mut last = Value::Null;
-    for _ in 0..4 {
-        let refusal = open(server.addr, "invite=nonsense", &[])
-            .await
-            .err()
-            .unwrap();
-        last = refusal.body;
+async fn idle_rooms_and_passed_ends_are_refused() {
+    let server = hasty().await;
+    server.room("room").await;
+    server
+        .post(
+            "/v1/rooms",
+            json!({"id": "lasting", "idle_timeout_seconds": null}),
+        )
+        .await;
+    server
+        .post(
+            "/v1/rooms",
+            json!({"id": "aged", "idle_timeout_seconds": null, "max_age_seconds": 1}),
+        )
+        .await;
+    let (invite, aged) = (server.invite("room").await, server.invite("aged").await);
+    let short = server
+        .invite_with("lasting", json!({"expires_in_seconds": 1}))
+        .await;
+    for room in ["room", "aged"] {
+        while server.get(&format!("/v1/rooms/{room}/expiry")).await.body["expired"] != true {}
     }
-    assert_eq!(last["code"], "rate_limited");
-    assert!(last["retry_after_ms"].as_u64().unwrap() > 0);
+    while server
+        .get(&format!("/v1/connect?invite={short}"))
+        .await
+        .status
+        == 200
+    {}
+    let idle = assert_refused(&server, &format!("invite={invite}"), 410, "invite_expired").await;
+    assert!(
+        idle.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("Rooms become inactive after"),
+        "{}",
+        idle.body
+    );
+    let fixed = assert_refused(&server, &format!("invite={short}"), 410, "invite_expired").await;
+    assert!(
+        fixed.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("limited time"),
+        "{}",
+        fixed.body
+    );
+    assert_refused(&server, &format!("invite={aged}"), 410, "invite_expired").await;
+    for room in ["room", "aged"] {
+        assert_refused(
+            &server,
+            &format!("token={}", token_for("ada", room)),
+            410,
+            "room_expired",
+        )
+        .await;
+    }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_attempts_are_told_when_to_try_again() {
+    let server = TestServer::with(|config| config.limits.handshakes_per_second = Some(1)).await;
+    // The burst is two seconds' worth.
+    for _ in 0..2 {
+        assert_eq!(
+            open(server.addr, "invite=nonsense", &[])
+                .await
+                .err()
+                .unwrap()
+                .code(),
+            "invite_not_found"
+        );
+    }
+    let refusal = assert_refused(&server, "invite=nonsense", 429, "rate_limited").await;
+    assert!(refusal.body["retry_after_ms"].as_u64().unwrap() > 0);
+    assert_eq!(refusal.headers["retry-after"], "1");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_and_a_queue_that_is_full_are_503() {
+    let clock = Clock::system();
+    let store = MemoryStore::new(clock.clone());
+    let mut config = config();
+    config.limits.join_queue = 1;
+    let server = TestServer::on(
+        config,
+        Arc::new(store.clone()),
+        Arc::new(TempDir::new().unwrap()),
+        clock,
+    )
+    .await;
+    server.room("room").await;
+    let query = format!("token={}", token_for("ada", "room"));
+    // Somebody holds the store: one join is in the worker's hands, one waits, all others are too many.
+    let held = store.begin_joins(&[]).await.unwrap();
+    let tries = futures::future::join_all((0..4).map(|_| open(server.addr, &query, &[])));
+    let refused: Vec<Answer> = tries.await.into_iter().filter_map(Result::err).collect();
+    assert!(
+        refused.iter().any(|refusal| refusal.code() == "overloaded"),
+        "{refused:?}"
+    );
+    assert!(
+        refused
+            .iter()
+            .all(|refusal| refusal.status == 503 && refusal.headers.contains_key("retry-after"))
+    );
+    drop(held);
+    store.set_available(false);
+    let refusal = assert_refused(&server, &query, 503, "store_unavailable").await;
+    assert!(refusal.headers.contains_key("retry-after"));
+    store.set_available(true);
+    server.flush().await;
+    server.connect(&query).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_refuses_as_draining() {
+    let server = TestServer::start().await;
+    server.room("room").await;
+    let query = format!("token={}", token_for("ada", "room"));
+    // A socket that answers nothing keeps the drain open for as long as a close waits.
+    let silent = raw(server.addr, &query).await;
+    let addr = server.addr;
+    let ask = async {
+        loop {
+            if let Err(refusal) = open(addr, &query, &[]).await {
+                return refusal;
+            }
+        }
+    };
+    let ((), refusal) = tokio::join!(server.stop(), ask);
+    assert_eq!((refusal.status, refusal.code()), (503, "draining"));
+    assert!(refusal.headers.contains_key("retry-after"));
+    drop(silent);
 }
