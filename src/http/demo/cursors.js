@@ -16,13 +16,16 @@ export function cursors(table, room, colour) {
     timer = setTimeout(flush, EVERY);
   };
 
-  table.addEventListener('pointermove', (event) => {
+  const point = (event) => {
     const box = table.getBoundingClientRect();
     latest = { x: round((event.clientX - box.left) / box.width), y: round((event.clientY - box.top) / box.height) };
     if (!timer) flush();
-  });
+  };
+  table.addEventListener('pointermove', point);
+  table.addEventListener('pointerdown', point);
 
   room.addEventListener('broadcast', ({ detail: { from, event, payload } }) => {
+    // The sender may be gone already, or not named yet.
     const member = room.members.get(from);
     if (event !== 'cursor' || !member || !Number.isFinite(payload?.x) || !Number.isFinite(payload?.y)) return;
     const cursor = shown.get(from) ?? add(from, member.name);
@@ -37,6 +40,7 @@ export function cursors(table, room, colour) {
   function add(id, name) {
     const element = document.createElement('span');
     element.className = 'cursor';
+    element.dataset.cursor = id;
     element.textContent = name;
     element.style.setProperty('--colour', colour(id));
     table.append(element);
@@ -46,7 +50,10 @@ export function cursors(table, room, colour) {
   }
 
   function remove(id) {
-    shown.get(id)?.element.remove();
+    const cursor = shown.get(id);
+    if (!cursor) return;
+    clearTimeout(cursor.timer);
+    cursor.element.remove();
     shown.delete(id);
   }
 }

@@ -1,72 +1,123 @@
-// The start page: makes a room and its first invite link.
+// The start page: makes a room and its first invite link, and lists the rooms there are.
 
+const LOOK_EVERY = 5_000;
 const $ = (id) => document.getElementById(id);
 
-async function post(path, body) {
-  const response = await fetch(path, {
+async function call(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error('The server cannot be reached. Please try again in a moment.');
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.detail ?? `The server answered ${response.status}.`);
+  return answer;
+}
+
+function post(path, body) {
+  return call(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail);
-  return answer;
 }
 
 /** The link as this browser reaches the server, whatever the server thinks its address is. */
 async function invite(room) {
-  const { url } = await post(`/v1/rooms/${encodeURIComponent(room)}/invites`, {});
-  const path = new URL(url, location.origin).pathname;
-  return new URL(path, location.origin).href;
+  const { url, token } = await post(`/v1/rooms/${encodeURIComponent(room)}/invites`, {});
+  const { pathname } = new URL(url, location.origin);
+  // An --invite-url elsewhere is the application's page, not this demo's.
+  const path = pathname.startsWith('/join/') ? pathname : `/join/${encodeURIComponent(token)}`;
+  return location.origin + path;
+}
+
+function fail(error) {
+  $('failure').textContent = error?.message ?? '';
+  $('failure').hidden = !error;
 }
 
 $('make').addEventListener('submit', async (event) => {
   event.preventDefault();
-  $('failure').hidden = true;
+  fail(null);
+  $('make-room').disabled = true;
   try {
     const title = $('title').value.trim();
     const room = await post('/v1/rooms', { metadata: title ? { title } : {} });
     const link = await invite(room.id);
     $('link').value = link;
     $('enter').href = link;
+    $('copy').textContent = 'Copy';
     $('made').hidden = false;
     $('enter').focus();
     await list();
   } catch (error) {
-    $('failure').textContent = error.message;
-    $('failure').hidden = false;
+    fail(error);
+  } finally {
+    $('make-room').disabled = false;
   }
 });
+
+$('link').addEventListener('focus', () => $('link').select());
 
 $('copy').addEventListener('click', async () => {
   try {
     await navigator.clipboard.writeText($('link').value);
+    $('copy').textContent = 'Copied';
   } catch {
     $('link').select();
+    $('copy').textContent = 'Now press Ctrl+C';
   }
-  $('copy').textContent = 'Copied';
 });
 
+const rows = new Map();
+
 async function list() {
-  const { items } = await (await fetch('/v1/rooms?limit=20')).json();
+  const { items } = await call('/v1/rooms?limit=20');
   $('rooms').hidden = items.length === 0;
-  $('list').replaceChildren(...items.map(row));
+  const ids = new Set(items.map((room) => room.id));
+  for (const [id, { item }] of rows) {
+    if (ids.has(id)) continue;
+    item.remove();
+    rows.delete(id);
+  }
+  items.forEach((room, index) => {
+    const { item } = fill(rows.get(room.id) ?? row(room), room);
+    if ($('list').children[index] !== item) $('list').insertBefore(item, $('list').children[index] ?? null);
+  });
 }
 
-function row(room) {
+function fill(made, room) {
+  const title = String(room.metadata?.title || room.id);
+  made.name.textContent = title;
+  made.online.textContent = `${room.online ?? 0} here`;
+  made.enter.setAttribute('aria-label', `Enter ${title}`);
+  return made;
+}
+
+function row({ id }) {
   const item = document.createElement('li');
+  item.dataset.roomId = id;
   const name = document.createElement('span');
-  name.textContent = room.metadata.title || room.id;
   const online = document.createElement('span');
   online.className = 'count';
-  online.textContent = `${room.online} here`;
   const enter = document.createElement('button');
   enter.type = 'button';
   enter.textContent = 'Enter';
-  enter.setAttribute('aria-label', `Enter ${name.textContent}`);
-  enter.addEventListener('click', async () => { location.href = await invite(room.id); });
+  enter.addEventListener('click', async () => {
+    try {
+      location.href = await invite(id);
+    } catch (error) {
+      fail(error);
+    }
+  });
   item.append(name, online, enter);
-  return item;
+  const made = { item, name, online, enter };
+  rows.set(id, made);
+  return made;
 }
 
-list().catch((error) => console.error(error));
+// A list that cannot be read now is read later; making a room says what is wrong.
+const look = () => list().catch((error) => console.warn(error.message));
+setInterval(() => { if (!document.hidden) look(); }, LOOK_EVERY);
+look();

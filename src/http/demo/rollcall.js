@@ -70,16 +70,18 @@ function clientId(guest) {
  * A room joined by an invite.
  *
  * Events: `change` (roster, room or self), `join` and `leave` (a member), `broadcast`, `expiring`, `trouble` (an error about
- * one message), `connection` (connecting, open, reconnecting, closed), `refused` (a RefusedError; it does not come back).
+ * one message), `connection` (connecting, open, reconnecting, closed), `waiting` (why it has to, if that is known), `refused`
+ * (a RefusedError; it does not come back).
  */
 export class Room extends EventTarget {
   members = new Map();
   departed = new Map();
   occupancy = 0;
+  roster = 'full';
   self = null;
   room = null;
   connection = 'connecting';
-  #invite; #name; #guest; #socket; #beat; #retry; #lastFrame;
+  #invite; #name; #guest; #socket; #beat; #retry; #lastFrame = 0; #frameBefore = 0; #ahead = 0;
   #failures = 0; #state = {}; #status = 'active'; #isOver = false;
 
   /** `guest` tells several people in one browser apart. */
@@ -94,6 +96,9 @@ export class Room extends EventTarget {
 
   /** Whether this tab has been in the room before. */
   get canResume() { return perTab.getItem(this.#resumeKey) !== null; }
+
+  /** The server's time in milliseconds, as far as this clock can tell. */
+  now() { return Date.now() + this.#ahead; }
 
   #url() {
     const resume = perTab.getItem(this.#resumeKey);
@@ -121,7 +126,7 @@ export class Room extends EventTarget {
     } catch (error) {
       if (this.#isOver) return;
       if (error instanceof RefusedError && !error.isPassing) this.#end(error);
-      else this.#again(error.retryAfter);
+      else this.#again(error.retryAfter, error);
       return;
     }
     if (!this.#isOver) this.#connect();
@@ -143,6 +148,7 @@ export class Room extends EventTarget {
     let hint;
     socket.addEventListener('message', ({ data }) => {
       if (socket !== this.#socket) return;
+      this.#frameBefore = this.#lastFrame;
       this.#lastFrame = performance.now();
       const message = JSON.parse(data);
       if (message.type === 'reconnect') hint = message.after_ms;
@@ -160,11 +166,12 @@ export class Room extends EventTarget {
     this.#end(new RefusedError({ code: name, status: code, detail: words }));
   }
 
-  #again(wait) {
+  #again(wait, reason) {
     this.#set('connection', this.self ? 'reconnecting' : 'connecting');
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.retryNow(), wait ?? backOff(this.#failures));
     this.#failures += 1;
+    this.#tell('waiting', reason);
   }
 
   #end(error) {
@@ -200,6 +207,7 @@ export class Room extends EventTarget {
     this.#failures = 0;
     this.self = message.self;
     this.room = message.room;
+    this.#ahead = Date.parse(message.server_time) - Date.now();
     perTab.setItem(this.#resumeKey, message.self.resume_token);
     this.#replace(message);
     clearInterval(this.#beat);
@@ -217,7 +225,8 @@ export class Room extends EventTarget {
     // Nothing comes in: the network is gone and nobody said so. Its close event may take minutes.
     const deaf = this.#socket;
     this.#closed(1006);
-    deaf?.close();
+    // An empty close frame, should it arrive after all, would mean leaving.
+    deaf?.close(4000, 'silent');
   }
 
   /** The roster as the server has it; who is missing in it went while nobody told us. */
@@ -225,9 +234,17 @@ export class Room extends EventTarget {
     const before = this.members;
     this.members = new Map(members.map((member) => [member.id, member]));
     this.occupancy = occupancy;
-    if (roster === 'count') return;
-    for (const [id, member] of before) if (!this.members.has(id)) this.departed.set(id, member);
+    this.roster = roster;
     for (const id of this.members.keys()) this.departed.delete(id);
+    if (roster === 'count') return;
+    // They were here when last anything was heard; `last_seen_at` in a roster is an older sample.
+    const heard = new Date(this.now() - (performance.now() - this.#frameBefore)).toISOString();
+    for (const [id, member] of before) {
+      if (this.members.has(id)) continue;
+      const gone = { ...member, last_seen_at: heard > member.last_seen_at ? heard : member.last_seen_at };
+      this.departed.set(id, gone);
+      this.#tell('leave', gone);
+    }
   }
 
   #apply({ occupancy, joined = [], updated = [], left = [] }) {
