@@ -44,6 +44,8 @@ struct Inner {
     sent_at: Option<Instant>,
     is_scheduled: bool,
     is_warned: bool,
+    /// When the agenda looks at the room's age next.
+    age_due: Option<Instant>,
     budget: Budget,
 }
 
@@ -113,6 +115,7 @@ impl Room {
                 sent_at: None,
                 is_scheduled: false,
                 is_warned: false,
+                age_due: None,
                 budget: Budget::new(Instant::now(), shared.options.fanout),
             }),
         });
@@ -245,6 +248,10 @@ impl Room {
             inner.doubt(lost, id, shared);
         }
         let listener = inner.outlet.listen(Arc::clone(line), Some(id));
+        if shared.is_draining() {
+            // Admitted before the drain began, seated after it told everybody.
+            line.end(Ending::Stopping);
+        }
         let shown = inner.shown(Some(id), shared);
         let expiring = inner.row.ends_at().filter(|_| inner.is_warned);
         let room = inner.row.view();
@@ -459,6 +466,12 @@ impl Room {
         self.mind_age(shared);
     }
 
+    /// Looks at the room's age because the agenda says so.
+    pub(super) fn age(self: &Arc<Self>, shared: &Shared) {
+        self.inner.lock().age_due = None;
+        self.mind_age(shared);
+    }
+
     /// Warns of the end at the maximum age, and ends the room then.
     pub(super) fn mind_age(self: &Arc<Self>, shared: &Shared) {
         let over = {
@@ -483,9 +496,11 @@ impl Room {
             let wait = if left > warning { left - warning } else { left };
             // Looked at again at least hourly: the store's clock may be stepped, and instants far away overflow.
             let wait = wait.clamp(Duration::from_millis(1), Duration::from_secs(3600));
-            shared
-                .agenda
-                .add(Instant::now() + wait, Job::Age(Arc::downgrade(self)));
+            let due = Instant::now() + wait;
+            if inner.age_due.is_none_or(|planned| due < planned) {
+                inner.age_due = Some(due);
+                shared.agenda.add(due, Job::Age(Arc::downgrade(self)));
+            }
             left.is_zero()
         };
         if over {

@@ -149,6 +149,44 @@ async fn r6_a_store_that_is_away_costs_connected_people_nothing_and_loses_nothin
 }
 
 #[tokio::test]
+async fn r6_a_last_flush_that_fails_is_not_a_clean_stop() {
+    let clock = Clock::system();
+    let store = MemoryStore::new(clock.clone());
+    let dir = Arc::new(TempDir::new().unwrap());
+    let server = TestServer::on(config(), Arc::new(store.clone()), dir, clock).await;
+    server.room("room").await;
+    let ada = server
+        .connect(&format!("token={}", token_for("ada", "room")))
+        .await;
+    store.set_available(false);
+    ada.drop_dead();
+    assert!(server.server.shut_down().await.is_err());
+}
+
+#[tokio::test]
+async fn a_duplicated_tab_keeps_both() {
+    let server = TestServer::start().await;
+    server.room("room").await;
+    let mut tab = server
+        .connect(&format!("token={}", token_for("ada", "room")))
+        .await;
+    let mut copy = server
+        .connect(&format!("resume={}", tab.resume_token()))
+        .await;
+    assert_eq!(
+        (tab.id(), &copy.welcome["resumed"]),
+        (copy.id(), &json!(true))
+    );
+    // Reading answers the Ping that puts the first in doubt.
+    tab.quiet().await;
+    copy.quiet().await;
+    copy.leave().await;
+    assert_eq!(server.get("/v1/rooms/room").await.body["online"], 1);
+    tab.quiet().await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn r6_rows_deleted_by_other_software_close_the_room() {
     let server = TestServer::start().await;
     server.room("room").await;
