@@ -1,7 +1,11 @@
 //! R4 and R5 over random lives: joins, leaves, drops, resumes, updates and waits, through the real connection code over
 //! memory, in paused time, against the independent replayer.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, SinkExt, StreamExt};
 use proptest::{prelude::*, test_runner::TestCaseError};
@@ -15,16 +19,16 @@ use rollcall::{
     metrics::Metrics,
     store::{RoomKey, RoomSettings, Store, memory::MemoryStore},
 };
-use rollcall_protocol::{OnIdle, RoomId, Timestamp};
+use rollcall_protocol::{OnIdle, ProblemCode, RoomId, Timestamp};
 use serde_json::{Value, json};
-use tokio::{io::DuplexStream, task::JoinSet, time::Instant};
+use tokio::{io::DuplexStream, task::JoinSet};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
 
 use crate::{
-    harness::{config, token_for},
+    harness::{config, jwt},
     replay::{Replay, without_sample},
 };
 
@@ -52,6 +56,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop_oneof![Just(5), Just(60), Just(2_000), Just(11_000)].prop_map(Step::Wait),
     ]
 }
+
+/// Long after the tests' own epoch.
+const EXP: i64 = 1_800_000_000;
 
 /// A node without sockets.
 struct Node {
@@ -124,13 +131,17 @@ impl Node {
         }
     }
 
+    /// Joins; `None` where the participant has as many connections as it may. Every other refusal is a failure.
     async fn connect(&mut self, query: &str) -> Option<Peer> {
         let query = Query::parse(Some(query), &hyper::HeaderMap::new()).unwrap();
-        let admitted = self
-            .admission
-            .decide(self.admission.ask(query).ok()?)
-            .await
-            .ok()?;
+        let ask = self.admission.ask(query).unwrap();
+        let admitted = match self.admission.decide(ask).await {
+            Ok(admitted) => admitted,
+            Err(problem) => {
+                assert_eq!(problem.code, ProblemCode::TooManyConnections);
+                return None;
+            }
+        };
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let config = Some(websocket_config(&self.deps.config));
         let socket = WebSocketStream::from_raw_socket(ours, Role::Server, config).await;
@@ -165,10 +176,14 @@ impl Peer {
             .unwrap();
     }
 
-    /// Applies everything that has come; a breach of a rule panics in the replayer.
-    fn catch_up(&mut self) {
-        while let Some(Some(message)) = next_json(&mut self.socket).now_or_never() {
-            self.replay.apply(&message);
+    /// Applies everything that has come; a breach of a rule panics in the replayer. Answers whether it is still open.
+    fn catch_up(&mut self) -> bool {
+        loop {
+            match next_json(&mut self.socket).now_or_never() {
+                Some(Some(message)) => self.replay.apply(&message),
+                Some(None) => return false,
+                None => return true,
+            }
         }
     }
 }
@@ -180,7 +195,8 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
     for step in steps {
         match step {
             Step::Join(who) => {
-                let token = token_for(&format!("person{who}"), "room");
+                let claims = json!({"sub": format!("person{who}"), "room": "room", "exp": EXP});
+                let token = jwt(&claims);
                 if let Some(peer) = node.connect(&format!("token={token}")).await {
                     tokens.insert(who, peer.token.clone());
                     connected.entry(who).or_default().push(peer);
@@ -218,14 +234,35 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
             }
             Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
         }
-        for peer in connected.values_mut().flatten() {
-            peer.catch_up();
+        settle(&mut connected).await;
+        // R5: whoever is connected has not left, whatever became of their other tabs.
+        let here = node.hub.present(node.room, None, 1_000).2;
+        let here: BTreeSet<String> = here.iter().map(|it| it.member.name.to_string()).collect();
+        for who in people(&connected) {
+            prop_assert!(
+                here.contains(&who),
+                "{} is connected and not on the roster {:?}",
+                who,
+                here
+            );
         }
     }
-    // The longest window passes, so that everything gathered has been sent.
-    tokio::time::sleep_until(Instant::now() + Duration::from_millis(1_100)).await;
-    let (seq, occupancy, people) = node.hub.present(node.room, None, 1_000);
-    let server: BTreeMap<String, Value> = people
+    // Every grace is over, and everything gathered has been sent.
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        settle(&mut connected).await;
+    }
+    let (seq, occupancy, present) = node.hub.present(node.room, None, 1_000);
+    let names: BTreeSet<String> = present
+        .iter()
+        .map(|here| here.member.name.to_string())
+        .collect();
+    prop_assert_eq!(
+        names,
+        people(&connected),
+        "exactly who is connected is here"
+    );
+    let server: BTreeMap<String, Value> = present
         .into_iter()
         .map(|here| {
             (
@@ -243,6 +280,25 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
         }
     }
     Ok(())
+}
+
+/// Lets everybody read; who was closed is not connected any more.
+async fn settle(connected: &mut BTreeMap<usize, Vec<Peer>>) {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+        for peers in connected.values_mut() {
+            peers.retain_mut(Peer::catch_up);
+        }
+    }
+}
+
+/// The names of those with a connection.
+fn people(connected: &BTreeMap<usize, Vec<Peer>>) -> BTreeSet<String> {
+    connected
+        .iter()
+        .filter(|(_, peers)| !peers.is_empty())
+        .map(|(who, _)| format!("person{who}"))
+        .collect()
 }
 
 fn check(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError> {

@@ -2,7 +2,7 @@
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
-const DEAF_AFTER = 2; // heartbeat intervals without a frame from the server
+const DEAF_AFTER = 2; // heartbeats in a row that nothing was heard after; counted, as browsers slow down the timers of hidden tabs
 const NEVER_AGAIN = [1000, 1002, 1007, 1009];
 
 const CLOSED = {
@@ -24,7 +24,7 @@ export class RefusedError extends Error {
   }
 
   /** Whether waiting may change the answer. */
-  get isPassing() { return this.status === 429 || this.status >= 500; }
+  get isPassing() { return this.status === 429 || (this.status >= 500 && this.status < 600); }
 }
 
 /** What a client does after a close (PROTOCOL.md, "Close codes"). An invite has no fresh token to offer after 4401. */
@@ -81,7 +81,7 @@ export class Room extends EventTarget {
   self = null;
   room = null;
   connection = 'connecting';
-  #invite; #name; #guest; #socket; #beat; #retry; #lastFrame = 0; #frameBefore = 0; #ahead = 0;
+  #invite; #name; #guest; #socket; #beat; #retry; #lastFrame = 0; #unanswered = 0; #frameBefore = 0; #ahead = 0;
   #failures = 0; #state = {}; #status = 'active'; #isOver = false;
 
   /** `guest` tells several people in one browser apart. */
@@ -150,6 +150,7 @@ export class Room extends EventTarget {
       if (socket !== this.#socket) return;
       this.#frameBefore = this.#lastFrame;
       this.#lastFrame = performance.now();
+      this.#unanswered = 0;
       const message = JSON.parse(data);
       if (message.type === 'reconnect') hint = message.after_ms;
       else this.#hear(message);
@@ -211,7 +212,7 @@ export class Room extends EventTarget {
     perTab.setItem(this.#resumeKey, message.self.resume_token);
     this.#replace(message);
     clearInterval(this.#beat);
-    this.#beat = setInterval(() => this.#heartbeat(message.heartbeat_interval_ms), message.heartbeat_interval_ms);
+    this.#beat = setInterval(() => this.#heartbeat(), message.heartbeat_interval_ms);
     // A new seat knows nothing of the old one's state; a kept seat may know more than this page, after a reload.
     const hasState = Object.keys(this.#state).length > 0;
     if (message.resumed) this.#state = { ...this.members.get(this.self.participant_id)?.state, ...this.#state };
@@ -220,8 +221,11 @@ export class Room extends EventTarget {
     this.#set('connection', 'open');
   }
 
-  #heartbeat(interval) {
-    if (performance.now() - this.#lastFrame <= DEAF_AFTER * interval) return this.send({ type: 'heartbeat' });
+  #heartbeat() {
+    if (this.#unanswered < DEAF_AFTER) {
+      this.#unanswered += 1;
+      return this.send({ type: 'heartbeat' });
+    }
     // Nothing comes in: the network is gone and nobody said so. Its close event may take minutes.
     const deaf = this.#socket;
     this.#closed(1006);
