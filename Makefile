@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CARGO ?= cargo
+# One PostgreSQL server for the whole run.
+WITH_POSTGRES = $(or $(CARGO_TARGET_DIR),target)/debug/rollcall-with-postgres
 BROWSER_TESTS := $(wildcard tests/browser/*.test.mjs)
 
 # The quick look while writing.
@@ -20,15 +22,15 @@ lint:
 
 test: lint test-rust test-doc test-browser
 
-test-rust:
+test-rust: tools
 	$(CARGO) build --workspace --all-features
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -ex; \
-		$(CARGO) nextest run --workspace --all-features; \
+		$(WITH_POSTGRES) $(CARGO) nextest run --workspace --all-features; \
 		$(CARGO) test --doc --workspace --all-features; \
 	else \
 		set -ex; \
-		$(CARGO) test --workspace --all-features; \
+		$(WITH_POSTGRES) $(CARGO) test --workspace --all-features; \
 	fi
 
 test-doc:
@@ -44,12 +46,14 @@ test-browser: tools
 	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test $(BROWSER_TESTS)
 endif
 
-# What the browser tests need, only where it is missing.
+# What the tests need, only where it is missing.
 tools:
 	@missing=""; \
 	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	ls "$$(pg_config --bindir 2>/dev/null)/postgres" /usr/lib/postgresql/*/bin/postgres 2>/dev/null | grep -q . || missing="$$missing postgresql"; \
+	command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$$missing pgbouncer"; \
 	if [ -n "$$missing" ]; then \
 		set -ex; \
 		$(SUDO) apt-get update; \
