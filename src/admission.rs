@@ -363,13 +363,15 @@ pub fn draining() -> Problem {
 /// The answer to a failed store call; the cause is logged where it is handled.
 pub fn store_problem(error: &StoreError) -> Problem {
     match error {
-        StoreError::Unavailable(_) => {
+        StoreError::Unavailable(_) | StoreError::Locked(_) => {
             tracing::debug!(
                 error = error as &dyn std::error::Error,
                 "the store is unavailable"
             );
             store_unavailable()
         }
+        // The flusher says it, and ends the node.
+        StoreError::Superseded => standby(),
         StoreError::Broken(_) => {
             tracing::error!(
                 error = error as &dyn std::error::Error,

@@ -71,6 +71,14 @@ impl Clock {
         }
     }
 
+    /// The time of a manual clock, which stands in for every other; `None` of the system's.
+    pub(crate) fn manual_now(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Source::System => None,
+            Source::Manual { .. } => Some(self.now()),
+        }
+    }
+
     /// How long until `at`; zero if it is past.
     pub fn until(&self, at: Timestamp) -> Duration {
         at.saturating_since(self.now())

@@ -4,6 +4,7 @@
 //! from them to a `Config`, and reports every mistake at once. Nothing here opens a socket or a database; files named by
 //! `--…-file` are read, nothing else is.
 
+mod database;
 mod limits;
 mod mistakes;
 mod options;
@@ -17,19 +18,22 @@ use std::{
     time::Duration,
 };
 
+use crate::store::NodeTerms;
+
+pub(crate) use self::parse::api_keys_in;
 pub use self::{
+    database::{Database, DatabaseKind, DatabaseOptions},
     mistakes::{ConfigErrors, Mistake},
     options::{LimitOptions, Options},
 };
-pub(crate) use self::{parse::api_keys_in, resolve::check_database_url};
 
 /// Everything the server is told at its start. The rules that hold between the fields are in `config/resolve.rs`.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen. Not loopback only with an API key.
     pub listen: SocketAddr,
-    /// Where the database is; begins with `sqlite:`.
-    pub database_url: String,
+    /// Where the database is.
+    pub database: Database,
     /// How often clients send a heartbeat.
     pub heartbeat_interval: Duration,
     /// How long a connection may be silent; at least 1.5 heartbeat intervals.
@@ -126,7 +130,7 @@ impl Config {
     pub fn default_dev() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
-            database_url: "sqlite://rollcall.db".to_owned(),
+            database: Database::at("sqlite://rollcall.db"),
             heartbeat_interval: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(75),
             flush_interval: Duration::from_secs(5),
@@ -156,6 +160,17 @@ impl Config {
     /// Whether the management API is open to this machine because no API key is set.
     pub fn dev_mode(&self) -> bool {
         self.api_keys.is_empty()
+    }
+
+    /// What this node says of itself in the database.
+    pub fn node_terms(&self) -> NodeTerms {
+        NodeTerms {
+            heartbeat_interval: self.heartbeat_interval,
+            heartbeat_timeout: self.heartbeat_timeout,
+            reconnect_grace: self.reconnect_grace,
+            restart_grace: self.restart_grace,
+            flush_interval: self.flush_interval,
+        }
     }
 
     /// The shortest idle timeout a room may have: less, and a room whose members are all well could be called idle from

@@ -90,7 +90,8 @@ impl Flusher {
         }
     }
 
-    /// Flushes every interval until stopped. A failed flush is repeated with back-off; the log says so once.
+    /// Flushes every interval until stopped, or until another node has taken over. A failed flush is repeated with
+    /// back-off; the log says so once.
     pub async fn run(&self, stop: CancellationToken) {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
         let mut wait = jittered(self.inner.interval);
@@ -104,6 +105,7 @@ impl Flusher {
                     backoff.reset();
                     jittered(self.inner.interval)
                 }
+                Err(StoreError::Superseded) => return,
                 Err(_) => backoff.next_wait(),
             };
         }
@@ -139,7 +141,10 @@ impl Flusher {
             }
             Err(error) => {
                 self.inner.metrics.flush_failed(pending.seen.len());
-                if !self.inner.is_behind.send_replace(true) {
+                let is_news = !self.inner.is_behind.send_replace(true);
+                if matches!(error, StoreError::Superseded) {
+                    error!("another node has taken the database over; this one stops");
+                } else if is_news {
                     warn!(
                         error = &error as &dyn std::error::Error,
                         backlog = pending.seen.len(),

@@ -271,13 +271,13 @@ impl Hub {
     /// Takes in what the previous node left, each seat for the restart grace.
     pub fn restore(&self, restored: &Restored) {
         let until = Instant::now() + self.shared().options.restart_grace;
-        for row in &restored.rooms {
-            let room = self.find_or_make(row);
-            for saved in restored
-                .seats
-                .iter()
-                .filter(|saved| saved.participant.room_key == row.key)
-            {
+        let rooms: HashMap<RoomKey, Arc<Room>> = restored
+            .rooms
+            .iter()
+            .map(|row| (row.key, self.find_or_make(row)))
+            .collect();
+        for saved in &restored.seats {
+            if let Some(room) = rooms.get(&saved.participant.room_key) {
                 room.restore(saved, until, self.shared());
             }
         }

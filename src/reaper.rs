@@ -40,8 +40,10 @@ struct Inner {
     metrics: Arc<Metrics>,
     criteria: ReapCriteria,
     interval: Duration,
-    /// Not before this, and not before a flush: seats that come back after a restart must have been heard.
-    opens_at: Instant,
+    /// From the take-over: seats that come back after a restart must have been heard.
+    quiet: Duration,
+    /// Not before this, and not before a flush; `None` while another node serves.
+    opens_at: Mutex<Option<Instant>>,
     one_at_a_time: tokio::sync::Mutex<()>,
     past: Mutex<VecDeque<Sweep>>,
 }
@@ -83,7 +85,7 @@ pub enum SweepError {
 }
 
 impl Reaper {
-    /// A reaper that has not begun. `quiet` is the time after the start in which it must not sweep.
+    /// A reaper that has not begun. `quiet` is the time after the take-over in which it must not sweep.
     pub fn new(
         hub: Hub,
         store: Arc<dyn Store>,
@@ -100,13 +102,19 @@ impl Reaper {
             metrics,
             criteria,
             interval,
-            opens_at: Instant::now() + quiet,
+            quiet,
+            opens_at: Mutex::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
             past: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// This node has taken the database over: sweeps may begin after the quiet time.
+    pub fn open(&self) {
+        *self.inner.opens_at.lock() = Some(Instant::now() + self.inner.quiet);
     }
 
     /// Sweeps every interval until stopped.
@@ -199,7 +207,10 @@ impl Reaper {
     }
 
     fn check_ready(&self, now: Instant) -> Result<(), SweepError> {
-        let early = self.inner.opens_at.saturating_duration_since(now);
+        let early = match *self.inner.opens_at.lock() {
+            Some(opens_at) => opens_at.saturating_duration_since(now),
+            None => self.inner.quiet,
+        };
         if !early.is_zero() {
             return Err(SweepError::NotReady(early));
         }

@@ -23,7 +23,7 @@ use crate::{
     hub::Hub,
     metrics::Metrics,
     reaper::Reaper,
-    store::{ReapCriteria, Store, StoreError, sqlite::SqliteStore},
+    store::{self, ReapCriteria, Store, StoreError},
 };
 
 /// How often a second node asks whether it may take over.
@@ -99,7 +99,7 @@ impl StoreDebug for Held {
 /// What kept it from starting, or from stopping cleanly.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let clock = Clock::system();
-    let store = Arc::new(SqliteStore::open(&config.database_url, clock.clone()).await?);
+    let store = store::open(&config.database, clock.clone()).await?;
     let signals = Signals::new()?;
     let dev_mode = config.dev_mode();
     let server = Server::start(config, store, clock).await?;
@@ -144,7 +144,7 @@ impl Server {
             key,
         );
         let readiness = Arc::new(Readiness::default());
-        let is_ours = take_over(&*store, &hub, &config, &readiness).await?;
+        let is_ours = take_over(&*store, &hub, &reaper, &config, &readiness).await?;
         let (listener, addr) = accept::listen(config.listen)?;
 
         let connections = TaskTracker::new();
@@ -180,6 +180,9 @@ impl Server {
             stop_http: CancellationToken::new(),
             drain_timeout: config.drain_timeout,
         };
+        if !is_ours {
+            info!("another node serves this database; waiting for it to stop");
+        }
         server.spawn_services(worker, reaper, is_ours, &config);
         server.spawn_listener(listener, parts, &config);
         Ok(server)
@@ -192,11 +195,14 @@ impl Server {
         });
         self.spawn_service(worker.run());
         let (flusher, stop) = (self.flusher.clone(), self.stop.clone());
-        let takes_over = self.take_over_later(is_ours, config);
+        let takes_over = self.take_over_later(is_ours, reaper.clone(), config);
         self.spawn_service(async move {
             takes_over.await;
-            let _reaper_until_the_flusher_ends =
-                tokio::join!(flusher.run(stop.clone()), reaper.run(stop));
+            // The flusher ends by itself when another node has taken over; then this one must not serve.
+            tokio::select! {
+                () = flusher.run(stop.clone()) => {}
+                () = reaper.run(stop) => {}
+            }
         });
     }
 
@@ -214,23 +220,27 @@ impl Server {
     fn take_over_later(
         &self,
         is_ours: bool,
+        reaper: Reaper,
         config: &Arc<Config>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (store, hub) = (Arc::clone(self.store.get()), self.hub.clone());
         let (readiness, config) = (Arc::clone(&self.readiness), Arc::clone(config));
         async move {
             let mut is_ours = is_ours;
+            let mut is_failing = false;
             while !is_ours {
                 tokio::time::sleep(jittered(TAKE_OVER_EVERY)).await;
-                is_ours = take_over(&*store, &hub, &config, &readiness)
-                    .await
-                    .unwrap_or_else(|error| {
+                match take_over(&*store, &hub, &reaper, &config, &readiness).await {
+                    Ok(taken) => (is_ours, is_failing) = (taken, false),
+                    Err(error) if !is_failing => {
                         warn!(
                             error = &error as &dyn std::error::Error,
-                            "the database could not be taken over"
+                            "cannot see whether the other node still serves; going on trying"
                         );
-                        false
-                    });
+                        is_failing = true;
+                    }
+                    Err(_) => {}
+                }
             }
         }
     }
@@ -351,16 +361,15 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 async fn take_over(
     store: &dyn Store,
     hub: &Hub,
+    reaper: &Reaper,
     config: &Config,
     readiness: &Readiness,
 ) -> Result<bool, StoreError> {
-    let Some(restored) = store.take_over(config.heartbeat_timeout).await? else {
-        if readiness.get() == State::Standby {
-            info!("another node serves this database; waiting for it to stop");
-        }
+    let Some(restored) = store.take_over(config.node_terms()).await? else {
         return Ok(false);
     };
     hub.restore(&restored);
+    reaper.open();
     if !restored.seats.is_empty() {
         info!(
             seats = restored.seats.len(),

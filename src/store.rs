@@ -1,17 +1,20 @@
 //! What the rest may ask of a database.
 //!
-//! [`Store`] is the contract; `sqlite` and `memory` keep it, and one suite (`tests/store_contract.rs`) holds both to it.
-//! Nothing here knows sockets or rosters: who is live is told to the store, never asked by it.
+//! [`Store`] is the contract; `sqlite`, `postgres` and `memory` keep it, and one suite (`tests/store_contract.rs`) holds all
+//! to it. Nothing here knows sockets or rosters: who is live is told to the store, never asked by it.
 //!
 //! Times are the store's own ([`StoreClock`]). A room or participant has an internal `key`, which is never used
 //! twice, and a public `id`; a room born again under its old id has a new key, which is what "incarnation" means.
 
+mod chunks;
 mod clock;
+mod columns;
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 pub mod verify;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rollcall_protocol::{
@@ -20,6 +23,11 @@ use rollcall_protocol::{
 use serde_json::{Map, Value};
 
 pub use self::clock::StoreClock;
+use self::{postgres::PostgresStore, sqlite::SqliteStore, verify::Check};
+use crate::{
+    clock::Clock,
+    config::{Database, DatabaseKind},
+};
 
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident) => {
@@ -58,6 +66,13 @@ pub enum StoreError {
     /// The database answered something that the schema forbids, or a statement is wrong. Trying again will not help.
     #[error("the database answered unexpectedly")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody else had what the call needs locked for too long, or waited for this call in turn. Nothing was written;
+    /// other rows are not affected.
+    #[error("somebody else keeps rows of the database locked")]
+    Locked(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another node has taken the database over while this one was silent. This one must not serve it any more.
+    #[error("another node has taken the database over; this one was silent for too long")]
+    Superseded,
 }
 
 /// What `rooms` holds of one room.
@@ -315,6 +330,15 @@ pub struct Joined {
     pub participant: ParticipantRow,
 }
 
+/// What to do about rows that somebody else has locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockWait {
+    /// Leave their joins out ([`JoinBatch::is_contended`]), so that the others of the batch do not wait with them.
+    Skip,
+    /// Wait, as long as the store lets any call wait for a lock.
+    Wait,
+}
+
 /// One admission transaction: facts read and locked, nothing written yet. Dropping it changes nothing.
 #[async_trait]
 pub trait JoinBatch: Send {
@@ -323,6 +347,15 @@ pub trait JoinBatch: Send {
 
     /// One for each identity, in the order asked.
     fn facts(&self) -> &[Facts];
+
+    /// Whether somebody else has locked what decides this identity's join: its facts say nothing then. Only with
+    /// [`LockWait::Skip`], and only where a store locks less than everything.
+    fn is_contended(&self, _index: usize) -> bool {
+        false
+    }
+
+    /// Ends the transaction and changes nothing, as dropping it does, which may cost a store its connection.
+    async fn release(self: Box<Self>) {}
 
     /// Writes the admitted joins and commits. The caller sees to it that no two writes make the same room or the same
     /// participant. Answers in the order of `writes`.
@@ -420,6 +453,42 @@ pub struct ReapedRoom {
     pub participants: u64,
 }
 
+/// What a node says of itself, so that others can tell who may be live whom the store does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeTerms {
+    /// How often clients are heard.
+    pub heartbeat_interval: Duration,
+    /// How long a connection may be silent.
+    pub heartbeat_timeout: Duration,
+    /// How long a seat outlives an unclean disconnect.
+    pub reconnect_grace: Duration,
+    /// How long restored seats are held.
+    pub restart_grace: Duration,
+    /// How far the stored `last_seen_at` may be behind.
+    pub flush_interval: Duration,
+}
+
+impl NodeTerms {
+    /// How long a node may go without a flush before it counts as silent: one missed, and one that took all its time.
+    pub fn stale_after(&self) -> Duration {
+        self.flush_interval * 2 + FLUSH_LIMIT
+    }
+
+    /// How long after its start the people of its predecessor may still be on their way back.
+    pub fn settle(&self) -> Duration {
+        self.restart_grace
+            .max(self.heartbeat_interval + self.flush_interval)
+    }
+
+    /// How old the stored sign of life of somebody who has a seat may be.
+    pub fn seat_silence(&self) -> Duration {
+        self.heartbeat_timeout + self.reconnect_grace + self.stale_after()
+    }
+}
+
+/// The limit of one step of a flush; see the stores' own limits.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+
 /// A seat to hold after a restart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedSeat {
@@ -509,9 +578,9 @@ pub trait Store: Send + Sync + 'static {
     fn clock(&self) -> &StoreClock;
 
     /// Takes the database for this process and says what the previous node left. Seats are restored for participants
-    /// active and seen later than the previous node's last flush less `heartbeat_timeout`; other active rows get
+    /// active and seen later than the previous node's last flush less the heartbeat timeout; other active rows get
     /// `left_at = last_seen_at`. `None`: another node still serves this database.
-    async fn take_over(&self, heartbeat_timeout: Duration) -> Result<Option<Restored>, StoreError>;
+    async fn take_over(&self, terms: NodeTerms) -> Result<Option<Restored>, StoreError>;
 
     /// Marks this node as stopped, after its last flush, and lets the next one take over at once.
     async fn stop(&self) -> Result<(), StoreError>;
@@ -526,7 +595,11 @@ pub trait Store: Send + Sync + 'static {
     async fn signing_key(&self) -> Result<[u8; 32], StoreError>;
 
     /// Opens an admission transaction over these identities.
-    async fn begin_joins(&self, identities: &[Identity]) -> Result<Box<dyn JoinBatch>, StoreError>;
+    async fn begin_joins(
+        &self,
+        identities: &[Identity],
+        wait: LockWait,
+    ) -> Result<Box<dyn JoinBatch>, StoreError>;
 
     /// The same facts without a lock, for the verdict that changes nothing; with the store's now.
     async fn facts(&self, identity: &Identity) -> Result<(Timestamp, Facts), StoreError>;
@@ -640,4 +713,34 @@ pub trait Store: Send + Sync + 'static {
 
     /// Row counts.
     async fn counts(&self) -> Result<Counts, StoreError>;
+}
+
+/// Opens the database, of whichever kind, and brings its schema up to this version.
+///
+/// # Errors
+/// [`StoreError::Broken`] if it is not ours, or of a newer version; [`StoreError::Unavailable`] if it cannot be reached.
+pub async fn open(database: &Database, clock: Clock) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match database.kind() {
+        DatabaseKind::Sqlite => Arc::new(SqliteStore::open(database.url.expose(), clock).await?),
+        DatabaseKind::Postgres => Arc::new(PostgresStore::open(database, clock).await?),
+    })
+}
+
+/// Brings the schema up to this version.
+///
+/// # Errors
+/// As [`open`].
+pub async fn migrate(database: &Database) -> Result<(), StoreError> {
+    match database.kind() {
+        DatabaseKind::Sqlite => SqliteStore::migrate(database.url.expose()).await,
+        DatabaseKind::Postgres => PostgresStore::migrate(database).await,
+    }
+}
+
+/// Looks the database over and changes nothing.
+pub async fn verify(database: &Database) -> Vec<Check> {
+    match database.kind() {
+        DatabaseKind::Sqlite => SqliteStore::verify(database.url.expose()).await,
+        DatabaseKind::Postgres => PostgresStore::verify(database).await,
+    }
 }

@@ -17,8 +17,8 @@ use std::{
 use rollcall::{
     clock::Clock,
     store::{
-        AccessMethod, Identity, JoinParticipant, JoinRoom, JoinWrite, ReapCriteria, RoomKey,
-        RoomSettings, Store, StoreError, sqlite::SqliteStore,
+        AccessMethod, Identity, JoinParticipant, JoinRoom, JoinWrite, LockWait, ReapCriteria,
+        RoomKey, RoomSettings, Store, StoreError, sqlite::SqliteStore,
     },
 };
 use rollcall_protocol::{OnIdle, ParticipantId};
@@ -107,7 +107,9 @@ async fn join(
     store: &SqliteStore,
     identity: &Identity,
 ) -> Result<(RoomKey, ParticipantId, rollcall_protocol::Timestamp), StoreError> {
-    let batch = store.begin_joins(std::slice::from_ref(identity)).await?;
+    let batch = store
+        .begin_joins(std::slice::from_ref(identity), LockWait::Wait)
+        .await?;
     let facts = &batch.facts()[0];
     let Identity::User { room_id, user_id } = identity else {
         unreachable!("all are users here")

@@ -50,7 +50,7 @@ async fn verify_finds_a_served_database_well_and_leaves_nothing() {
         .await
         .unwrap();
     store
-        .take_over(Duration::from_secs(75))
+        .take_over(rollcall::config::Config::default_dev().node_terms())
         .await
         .unwrap()
         .unwrap();

@@ -1,11 +1,13 @@
 //! The one task that commits joins: it takes what queued while its last commit ran, so joins arriving together share a
-//! transaction and nobody waits for company.
+//! transaction and nobody waits for company. What somebody else has locked is passed over and waited for aside, so that one
+//! locked room holds nobody else up.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rollcall_protocol::{Problem, RoomView, Timestamp, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -17,13 +19,16 @@ use crate::{
     flusher::Flusher,
     hub::{Hub, Reservation},
     store::{
-        Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey,
-        RoomRow, RoomSettings, Store, StoreError,
+        Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, LockWait,
+        RoomKey, RoomRow, RoomSettings, Store, StoreError,
     },
 };
 
 /// Joins in one transaction. More would hold the rows' locks for longer than a join should wait.
 const BATCH: usize = 128;
+/// Groups of joins that wait for somebody else's locks, each on a connection of its own; more are refused for now. Fewer
+/// than the store has connections, so that the others go on.
+const ASIDE: usize = 4;
 /// How long joins wait for the flush that has to go before the first admission after an outage.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
@@ -43,10 +48,7 @@ pub(super) struct Seat {
 
 /// Commits joins in batches.
 pub struct Worker {
-    store: Arc<dyn Store>,
-    hub: Hub,
-    flusher: Flusher,
-    defaults: RoomSettings,
+    decider: Arc<Decider>,
     joins: mpsc::Receiver<Join>,
 }
 
@@ -54,14 +56,6 @@ impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Worker").finish_non_exhaustive()
     }
-}
-
-/// A join whose verdict is yes, not yet written.
-struct Planned {
-    join: Join,
-    plan: Plan,
-    /// `None` for a room that is made by this very transaction: nobody can have filled it.
-    reservation: Option<Reservation>,
 }
 
 impl Worker {
@@ -72,11 +66,14 @@ impl Worker {
         defaults: RoomSettings,
         joins: mpsc::Receiver<Join>,
     ) -> Self {
-        Self {
+        let decider = Decider {
             store,
             hub,
             flusher,
             defaults,
+        };
+        Self {
+            decider: Arc::new(decider),
             joins,
         }
     }
@@ -84,76 +81,158 @@ impl Worker {
     /// Decides joins until every [`Admission`](super::Admission) is gone.
     pub async fn run(mut self) {
         let mut joins = Vec::with_capacity(BATCH);
-        while self.joins.recv_many(&mut joins, BATCH).await > 0 {
+        let mut aside = JoinSet::new();
+        loop {
+            tokio::select! {
+                count = self.joins.recv_many(&mut joins, BATCH) => if count == 0 { return },
+                Some(_) = aside.join_next() => continue,
+            }
             let mut batch = std::mem::take(&mut joins);
             // Who gave up waiting is not admitted.
             batch.retain(|join| !join.answer.is_closed());
-            if self.flusher.is_behind()
-                && timeout(CATCH_UP, self.flusher.caught_up()).await.is_err()
-            {
+            if !self.decider.has_caught_up().await {
                 refuse(batch, &store_unavailable());
                 continue;
             }
             while !batch.is_empty() {
-                batch = self.decide(batch).await;
+                let rest = self.decider.decide(batch, LockWait::Skip).await;
+                batch = rest.deferred;
+                for (_, group) in rest.contended {
+                    self.put_aside(&mut aside, group, Decider::wait_for_room);
+                }
+                self.put_aside(&mut aside, rest.failed, Decider::each_alone);
             }
         }
     }
 
-    /// Decides a batch. Answers those that must wait for this one's commit: a second join of a participant, or into a room,
-    /// that this transaction makes.
-    async fn decide(&self, batch: Vec<Join>) -> Vec<Join> {
+    /// Decides joins in a task of their own, if there are not too many.
+    fn put_aside<F>(
+        &self,
+        aside: &mut JoinSet<()>,
+        joins: Vec<Join>,
+        how: impl FnOnce(Arc<Decider>, Vec<Join>) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if joins.is_empty() {
+            return;
+        }
+        // Those that have ended are only counted out here.
+        while aside.try_join_next().is_some() {}
+        if aside.len() < ASIDE {
+            aside.spawn(how(Arc::clone(&self.decider), joins));
+        } else {
+            refuse(joins, &store_unavailable());
+        }
+    }
+}
+
+/// What a decision leaves to others.
+#[derive(Default)]
+struct Rest {
+    /// Must wait for this transaction's commit: a second join of a participant, or into a room, that it makes.
+    deferred: Vec<Join>,
+    /// Somebody else has their room locked.
+    contended: HashMap<Option<RoomKey>, Vec<Join>>,
+    /// Failed together, maybe because of one of them.
+    failed: Vec<Join>,
+}
+
+/// What joins are decided with.
+struct Decider {
+    store: Arc<dyn Store>,
+    hub: Hub,
+    flusher: Flusher,
+    defaults: RoomSettings,
+}
+
+/// A join whose verdict is yes, not yet written.
+struct Planned {
+    join: Join,
+    plan: Plan,
+    /// `None` for a room that is made by this very transaction: nobody can have filled it.
+    reservation: Option<Reservation>,
+}
+
+impl Decider {
+    /// Whether the flush that has to go before the first admission after an outage has been, or soon was.
+    async fn has_caught_up(&self) -> bool {
+        !self.flusher.is_behind() || timeout(CATCH_UP, self.flusher.caught_up()).await.is_ok()
+    }
+
+    /// Decides joins into one room, which somebody else has locked.
+    async fn wait_for_room(self: Arc<Self>, mut joins: Vec<Join>) {
+        while !joins.is_empty() {
+            let rest = self.decide(joins, LockWait::Wait).await;
+            joins = rest.deferred;
+            rest.contended
+                .into_values()
+                .for_each(|joins| refuse(joins, &store_unavailable()));
+            Arc::clone(&self).each_alone(rest.failed).await;
+        }
+    }
+
+    /// One failing join must not take the others of its group along.
+    async fn each_alone(self: Arc<Self>, joins: Vec<Join>) {
+        for join in joins {
+            let rest = self.decide(vec![join], LockWait::Wait).await;
+            refuse(rest.into_joins(), &store_unavailable());
+        }
+    }
+
+    /// Decides a batch in one transaction, and answers what is left to decide.
+    async fn decide(&self, batch: Vec<Join>, wait: LockWait) -> Rest {
         let identities: Vec<Identity> = batch.iter().map(|join| join.ask.identity()).collect();
-        let transaction = match self.store.begin_joins(&identities).await {
+        let transaction = match self.store.begin_joins(&identities, wait).await {
             Ok(transaction) => transaction,
             Err(error) => {
                 refuse(batch, &store_problem(&error));
-                return Vec::new();
+                return Rest::default();
             }
         };
-        let (planned, deferred) = self.judge(batch, transaction.as_ref());
+        let mut rest = Rest::default();
+        let planned = self.judge(batch, transaction.as_ref(), &mut rest);
         let (writes, planned): (Vec<JoinWrite>, Vec<Planned>) = planned.into_iter().unzip();
         if planned.is_empty() {
-            return deferred;
+            transaction.release().await;
+            return rest;
         }
         match transaction.commit(writes).await {
             Ok(joined) => planned
                 .into_iter()
                 .zip(joined)
                 .for_each(|(planned, joined)| self.seat(planned, joined)),
-            Err(error @ StoreError::Broken(_)) if planned.len() > 1 => {
+            Err(error @ (StoreError::Broken(_) | StoreError::Locked(_))) if planned.len() > 1 => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "a group of joins failed, trying each alone"
                 );
-                for planned in planned {
-                    self.decide_alone(planned.join).await;
-                }
+                rest.failed = planned.into_iter().map(|planned| planned.join).collect();
             }
             Err(error) => refuse(
                 planned.into_iter().map(|planned| planned.join),
                 &store_problem(&error),
             ),
         }
-        deferred
-    }
-
-    /// One failing join must not take the others of its group along.
-    async fn decide_alone(&self, join: Join) {
-        let waiting = Box::pin(self.decide(vec![join])).await;
-        refuse(waiting, &store_unavailable());
+        rest
     }
 
     fn judge(
         &self,
         batch: Vec<Join>,
         transaction: &dyn JoinBatch,
-    ) -> (Vec<(JoinWrite, Planned)>, Vec<Join>) {
+        rest: &mut Rest,
+    ) -> Vec<(JoinWrite, Planned)> {
         let now = transaction.now();
         let mut uses: HashMap<InviteKey, u32> = HashMap::new();
         let mut makes: Vec<Made> = Vec::new();
-        let (mut planned, mut deferred) = (Vec::new(), Vec::new());
+        let mut planned = Vec::new();
         for (index, (join, facts)) in batch.into_iter().zip(transaction.facts()).enumerate() {
+            if transaction.is_contended(index) {
+                let room = facts.room.as_ref().map(|room| room.key);
+                rest.contended.entry(room).or_default().push(join);
+                continue;
+            }
             let at = Circumstances {
                 now,
                 is_live: &|key| self.hub.is_live(key),
@@ -170,7 +249,7 @@ impl Worker {
             };
             let made = Made::by(&join.ask, &plan);
             if made.iter().any(|made| makes.contains(made)) {
-                deferred.push(join);
+                rest.deferred.push(join);
                 continue;
             }
             let reservation = match plan
@@ -207,7 +286,7 @@ impl Worker {
                 },
             ));
         }
-        (planned, deferred)
+        planned
     }
 
     fn seat(&self, planned: Planned, joined: Joined) {
@@ -225,6 +304,16 @@ impl Worker {
         });
         // Whoever gave up waiting drops the reservation, which ends as a departure.
         let _ = planned.join.answer.send(answer);
+    }
+}
+
+impl Rest {
+    fn into_joins(self) -> impl Iterator<Item = Join> {
+        let contended = self.contended.into_values().flatten();
+        self.deferred
+            .into_iter()
+            .chain(contended)
+            .chain(self.failed)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::DatabaseOptions;
+
 /// The server's options. Every one is also an environment variable: `--room-idle-timeout` is
 /// `ROLLCALL_ROOM_IDLE_TIMEOUT`. They are words, so that [`Options::resolve`] can report all mistakes at once.
 #[derive(Debug, Clone, Args)]
@@ -15,15 +17,6 @@ pub struct Options {
         default_value = "127.0.0.1:8080"
     )]
     pub listen: String,
-    /// Where the database is
-    #[arg(
-        long,
-        env = "ROLLCALL_DATABASE_URL",
-        value_name = "URL",
-        default_value = "sqlite://rollcall.db",
-        hide_env_values = true
-    )]
-    pub database_url: String,
     /// How browsers reach this server [default: the listen address]
     #[arg(long, env = "ROLLCALL_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
@@ -213,6 +206,10 @@ pub struct Options {
         help_heading = "Access"
     )]
     pub trusted_proxies: Vec<String>,
+
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseOptions,
 
     /// The limits.
     #[command(flatten)]

@@ -79,7 +79,7 @@ impl Options {
                 &self.drain_timeout,
                 Duration::ZERO..=HOUR,
             ),
-            database_url: database_url(&mut mistakes, &self.database_url),
+            database: self.database.read(&mut mistakes),
             api_keys: self.api_keys(&mut mistakes),
             jwt_secret: self.jwt_secret(&mut mistakes),
             jwt_issuer: self
@@ -250,38 +250,6 @@ impl Options {
         }
         limits::check(mistakes, &config.limits);
     }
-}
-
-/// Checks a database URL on its own, for the commands that need nothing else.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub(crate) fn check_database_url(got: &str) -> Result<(), ConfigErrors> {
-    let mut mistakes = Mistakes::default();
-    database_url(&mut mistakes, got);
-    mistakes.into_result()
-}
-
-fn database_url(mistakes: &mut Mistakes, got: &str) -> String {
-    if got.starts_with("postgres:") || got.starts_with("postgresql:") {
-        // The rest of it may hold a password.
-        let needs = "is not supported yet: this version keeps its data in SQLite, such as sqlite://rollcall.db";
-        mistakes.add("--database-url", "a PostgreSQL address", needs);
-    } else if got
-        .strip_prefix("sqlite:")
-        .is_none_or(|file| file.trim_start_matches('/').is_empty())
-    {
-        let shown = origin::scheme(got).map_or(shown(got), |(_, _)| {
-            got.split("://").next().unwrap_or_default()
-        });
-        mistakes.add(
-            "--database-url",
-            shown,
-            "must begin with sqlite: and name a file, such as sqlite://rollcall.db",
-        );
-    }
-    got.to_owned()
 }
 
 fn public_url(mistakes: &mut Mistakes, got: &str) -> String {

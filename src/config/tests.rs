@@ -44,20 +44,37 @@ fn every_rule_has_a_sentence() {
         ),
         ("--listen [::]:80", "needs an API key"),
         (
-            "--database-url postgres://u:secret@h/d",
-            "--database-url (a PostgreSQL address) is not supported yet",
+            "--database-url postgres://",
+            "--database-url (postgres) must name a server",
         ),
         (
             "--database-url mysql://u:secret@h/d",
-            "--database-url (mysql) must begin with sqlite:",
+            "--database-url (mysql) must begin with sqlite: or postgres:",
         ),
-        (
-            "--database-url sqlite://",
-            "must begin with sqlite: and name a file",
-        ),
+        ("--database-url sqlite://", "must name a file"),
         (
             "--database-url=",
             "--database-url (empty) must begin with sqlite:",
+        ),
+        (
+            "--database-schema mine",
+            "--database-schema (with SQLite) is for PostgreSQL",
+        ),
+        (
+            "--database-url postgres://h/d --database-schema Mine",
+            "--database-schema (Mine) must be a plain name",
+        ),
+        (
+            "--database-url postgres://h/d --database-schema pg_mine",
+            "must be a plain name",
+        ),
+        (
+            "--database-url postgres://h/d --database-connections 4",
+            "--database-connections (4) must be a number from 5",
+        ),
+        (
+            "--database-url postgres://h/d --database-password secret --database-password-file /nowhere",
+            "--database-password-file (/nowhere) cannot be used together",
         ),
         (
             "--heartbeat-interval soon",

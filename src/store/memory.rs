@@ -25,8 +25,9 @@ use crate::{
     clock::Clock,
     store::{
         Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
-        NewInvite, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom, Restored,
-        RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock, StoreError,
+        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom,
+        Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock,
+        StoreError,
     },
 };
 
@@ -152,14 +153,14 @@ impl Store for MemoryStore {
         &self.clock
     }
 
-    async fn take_over(&self, heartbeat_timeout: Duration) -> Result<Option<Restored>, StoreError> {
+    async fn take_over(&self, terms: NodeTerms) -> Result<Option<Restored>, StoreError> {
         let turn = self.turn().await?;
         let mut tables = turn.tables();
         let own = *self.node.lock();
         if tables.serving.is_some() && tables.serving != own {
             return Ok(None);
         }
-        let restored = tables.take_over(turn.now, heartbeat_timeout);
+        let restored = tables.take_over(turn.now, terms.heartbeat_timeout);
         *self.node.lock() = tables.serving;
         Ok(Some(restored))
     }
@@ -194,7 +195,11 @@ impl Store for MemoryStore {
         Ok(key)
     }
 
-    async fn begin_joins(&self, identities: &[Identity]) -> Result<Box<dyn JoinBatch>, StoreError> {
+    async fn begin_joins(
+        &self,
+        identities: &[Identity],
+        _wait: LockWait,
+    ) -> Result<Box<dyn JoinBatch>, StoreError> {
         let turn = self.turn().await?;
         Ok(Box::new(admission::Batch::begin(turn, identities)))
     }

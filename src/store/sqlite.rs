@@ -24,13 +24,15 @@ use parking_lot::Mutex;
 use rollcall_protocol::{InviteId, ParticipantId, RoomId, Timestamp};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 
-use self::rows::{failed, unavailable};
+use self::rows::failed;
 use crate::{
     clock::Clock,
     store::{
         Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
-        NewInvite, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom, Restored,
-        RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock, StoreError,
+        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom,
+        Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock,
+        StoreError,
+        columns::{broken, unavailable},
         verify::Check,
     },
 };
@@ -152,7 +154,7 @@ impl Store for SqliteStore {
         &self.clock
     }
 
-    async fn take_over(&self, heartbeat_timeout: Duration) -> Result<Option<Restored>, StoreError> {
+    async fn take_over(&self, terms: NodeTerms) -> Result<Option<Restored>, StoreError> {
         // Asked again while it serves: the lock is this process's own already, and would refuse.
         let held = self.node.lock().take();
         let lock = match held {
@@ -165,7 +167,7 @@ impl Store for SqliteStore {
         let (id, restored) = within(TAKE_OVER_LIMIT, async {
             let mut write = self.begin().await?;
             let now = write.now;
-            let taken = node::take_over(write.db(), now, heartbeat_timeout).await?;
+            let taken = node::take_over(write.db(), now, terms.heartbeat_timeout).await?;
             write.commit().await?;
             Ok(taken)
         })
@@ -208,12 +210,16 @@ impl Store for SqliteStore {
             node::make_signing_key(write.db(), now).await?;
             let key = node::signing_key(write.db()).await?;
             write.commit().await?;
-            key.ok_or_else(|| rows::broken("the signing key is not there after it was made"))
+            key.ok_or_else(|| broken("the signing key is not there after it was made"))
         })
         .await
     }
 
-    async fn begin_joins(&self, identities: &[Identity]) -> Result<Box<dyn JoinBatch>, StoreError> {
+    async fn begin_joins(
+        &self,
+        identities: &[Identity],
+        _wait: LockWait,
+    ) -> Result<Box<dyn JoinBatch>, StoreError> {
         let batch =
             bounded(async { admission::Batch::begin(self.begin().await?, identities).await })
                 .await?;

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use hyper::Method;
 use rollcall::{
     clock::Clock,
-    store::{Store, memory::MemoryStore},
+    store::{LockWait, Store, memory::MemoryStore},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -499,7 +499,7 @@ async fn a_store_that_is_away_and_a_queue_that_is_full_are_503() {
     server.room("room").await;
     let query = format!("token={}", token_for("ada", "room"));
     // Somebody holds the store: one join is in the worker's hands, one waits, all others are too many.
-    let held = store.begin_joins(&[]).await.unwrap();
+    let held = store.begin_joins(&[], LockWait::Skip).await.unwrap();
     let tries = futures::future::join_all((0..4).map(|_| open(server.addr, &query, &[])));
     let refused: Vec<Answer> = tries.await.into_iter().filter_map(Result::err).collect();
     assert!(

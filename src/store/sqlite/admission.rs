@@ -9,14 +9,15 @@ use sqlx::{SqliteConnection, query, sqlite::SqliteRow};
 
 use super::{
     Write, bounded, invites, participants, rooms,
-    rows::{
-        self, INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, failed, invite_columns,
-        participant_columns, room_columns,
-    },
+    rows::{self, failed},
 };
 use crate::store::{
     Facts, Identity, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey, RoomRow,
     StoreError,
+    columns::{
+        INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, invite_columns, participant_columns,
+        room_columns,
+    },
 };
 
 /// An open admission transaction. Dropping it rolls back and frees the writer.

@@ -7,7 +7,9 @@ use serde::Serialize;
 use sqlx::{SqliteConnection, query};
 
 use super::{SqliteStore, bounded, node, rooms, rows};
-use crate::store::{FlushBatch, Flushed, ParticipantKey, Seen, StoreError};
+use crate::store::{
+    FlushBatch, Flushed, ParticipantKey, Seen, StoreError, chunks::chunks, columns::broken,
+};
 
 /// Of the writer, 10 to 30 ms in a debug build (1,000,000 rows); not yet measured in a release build.
 const CHUNK: usize = 2_000;
@@ -16,7 +18,7 @@ const CHUNK: usize = 2_000;
 pub(super) async fn flush(store: &SqliteStore, batch: &FlushBatch) -> Result<Flushed, StoreError> {
     // What the batch holds was known before this, so this is what the next node may count on.
     let begun = store.now();
-    for chunk in chunks(&batch.rooms, |(key, _)| key.0) {
+    for chunk in chunks(&batch.rooms, CHUNK, |(key, _)| key.0) {
         bounded(async {
             let mut write = store.begin().await?;
             rooms::advance(write.db(), chunk).await?;
@@ -25,7 +27,7 @@ pub(super) async fn flush(store: &SqliteStore, batch: &FlushBatch) -> Result<Flu
         .await?;
     }
     let mut missing = Vec::new();
-    for chunk in chunks(&batch.participants, |seen| seen.key.0) {
+    for chunk in chunks(&batch.participants, CHUNK, |seen| seen.key.0) {
         missing.extend(
             bounded(async {
                 let mut write = store.begin().await?;
@@ -36,7 +38,7 @@ pub(super) async fn flush(store: &SqliteStore, batch: &FlushBatch) -> Result<Flu
             .await?,
         );
     }
-    for chunk in chunks(&batch.states, |(key, _)| key.0) {
+    for chunk in chunks(&batch.states, CHUNK, |(key, _)| key.0) {
         missing.extend(
             bounded(async {
                 let mut write = store.begin().await?;
@@ -64,7 +66,7 @@ pub(super) async fn participants(
     seen: &[Seen],
 ) -> Result<Vec<ParticipantKey>, StoreError> {
     let rows: Vec<_> = seen.iter().map(SeenRow::from).collect();
-    let rows = serde_json::to_string(&rows).map_err(rows::broken)?;
+    let rows = serde_json::to_string(&rows).map_err(broken)?;
     // A generation that is NULL (no departure) makes the comparison NULL, which is no.
     query(
         "UPDATE participants SET
@@ -94,7 +96,7 @@ async fn states(
     states: &[(ParticipantKey, Option<String>)],
 ) -> Result<Vec<ParticipantKey>, StoreError> {
     let rows: Vec<_> = states.iter().map(|(key, state)| (key.0, state)).collect();
-    let rows = serde_json::to_string(&rows).map_err(rows::broken)?;
+    let rows = serde_json::to_string(&rows).map_err(broken)?;
     query(
         "DELETE FROM participant_states
          WHERE participant_key IN (SELECT value ->> 0 FROM json_each(?1) WHERE value ->> 1 IS NULL)",
@@ -144,11 +146,4 @@ impl From<&Seen> for SeenRow {
             seen.departed.map(|departed| departed.generation),
         )
     }
-}
-
-/// Cuts a batch. A key that comes twice begins a new chunk: `UPDATE … FROM` would take either of the two.
-fn chunks<T>(batch: &[T], key: impl Fn(&T) -> i64) -> impl Iterator<Item = &[T]> {
-    batch
-        .chunk_by(move |one, next| key(one) < key(next))
-        .flat_map(|sorted| sorted.chunks(CHUNK))
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 use rollcall_protocol::{InviteId, Timestamp};
 use sqlx::{SqliteConnection, query, sqlite::SqliteRow};
 
-use super::rows::{self, before, broken, failed, invite_columns};
-use crate::store::{InviteKey, InviteRow, NewInvite, RoomKey, RoomRow, StoreError};
+use super::rows::{self, before, failed};
+use crate::store::{
+    InviteKey, InviteRow, NewInvite, RoomKey, RoomRow, StoreError,
+    columns::{broken, invite_columns},
+};
 
 /// Inserts an invite to a room.
 pub(super) async fn create(

@@ -12,11 +12,11 @@ use std::{
 use rollcall_protocol::Timestamp;
 use sqlx::{SqliteConnection, query, query_scalar};
 
-use super::rows::{
-    self, PARTICIPANT_WIDTH, before, broken, failed, get, participant_columns, room_columns,
-    unavailable,
+use super::rows::{self, before, failed, get};
+use crate::store::{
+    Restored, SavedSeat, StoreError,
+    columns::{PARTICIPANT_WIDTH, broken, participant_columns, room_columns, unavailable},
 };
-use crate::store::{Restored, SavedSeat, StoreError};
 
 /// Rows of `nodes` kept, for whoever wonders when the server was restarted.
 const NODES_KEPT: i64 = 100;

@@ -9,8 +9,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::rows::{broken, failed, migration_failed};
-use crate::store::StoreError;
+use super::rows::{failed, migration_failed};
+use crate::store::{StoreError, columns::broken};
 
 /// The schema this binary is for.
 pub(super) const VERSION: i64 = 1;

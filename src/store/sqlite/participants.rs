@@ -3,8 +3,11 @@
 use rollcall_protocol::{DisplayName, ParticipantId, Timestamp, UserId};
 use sqlx::{SqliteConnection, query, sqlite::SqliteRow};
 
-use super::rows::{self, failed, participant_columns};
-use crate::store::{JoinParticipant, ParticipantKey, ParticipantRow, RoomKey, StoreError};
+use super::rows::{self, failed};
+use crate::store::{
+    JoinParticipant, ParticipantKey, ParticipantRow, RoomKey, StoreError,
+    columns::participant_columns,
+};
 
 /// Finds a participant of a room.
 pub(super) async fn find(

@@ -7,9 +7,12 @@ use sqlx::{SqliteConnection, query};
 
 use super::{
     SqliteStore, bounded, rooms,
-    rows::{self, ROOM_WIDTH, before, broken, failed, get, room_columns},
+    rows::{self, before, failed, get},
 };
-use crate::store::{ReapCriteria, ReapedRoom, RoomEndCause, RoomKey, RoomRow, StoreError};
+use crate::store::{
+    ReapCriteria, ReapedRoom, RoomEndCause, RoomKey, RoomRow, StoreError,
+    columns::{ROOM_WIDTH, broken, room_columns},
+};
 
 /// Rooms looked at in one transaction: 10 to 20 ms with five participants each, in a debug build.
 const CHUNK: usize = 100;

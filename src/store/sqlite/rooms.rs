@@ -3,9 +3,10 @@
 use rollcall_protocol::{RoomId, Timestamp};
 use sqlx::{SqliteConnection, query, query_scalar, sqlite::SqliteRow};
 
-use super::rows::{self, broken, failed, json, millis, on_idle_word, room_columns};
+use super::rows::{self, failed};
 use crate::store::{
     Counts, Created, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, StoreError,
+    columns::{broken, json, millis, on_idle_word, room_columns},
 };
 
 /// Inserts a room, unless the id is taken.

@@ -1,19 +1,16 @@
 //! Looking a database over while a server may be using it; nothing stays behind.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use rollcall_protocol::Timestamp;
 use sqlx::{ConnectOptions, Connection, SqliteConnection, query, query_scalar};
 use uuid::Uuid;
 
-use super::{
-    flush, open, reap, rooms,
-    rows::{broken, failed},
-    within,
-};
+use super::{flush, open, reap, rooms, rows::failed, within};
 use crate::store::{
     Counts, Departed, ParticipantKey, ReapCriteria, RoomEndCause, RoomKey, Seen, StoreError,
-    verify::Check,
+    columns::broken,
+    verify::{Check, demand},
 };
 
 /// Reading a whole database for damage takes longer than a join may.
@@ -31,17 +28,11 @@ pub(super) async fn verify(url: &str) -> Vec<Check> {
     let mut db = match connect(url).await {
         Ok(db) => db,
         Err(error) => {
-            checks.push(Check {
-                name: "open",
-                outcome: Err(sentence(&error)),
-            });
+            checks.push(Check::new("open", Err(error)));
             return checks;
         }
     };
-    checks.push(Check {
-        name: "open",
-        outcome: Ok("the file opens".to_owned()),
-    });
+    checks.push(Check::new("open", Ok("the file opens".to_owned())));
     check(&mut checks, "schema version", version(&mut db)).await;
     check(&mut checks, "integrity", integrity(&mut db)).await;
     check(&mut checks, "indexes", indexes(&mut db)).await;
@@ -89,10 +80,7 @@ async fn check(
     name: &'static str,
     work: impl Future<Output = Result<String, StoreError>>,
 ) {
-    let outcome = within(CHECK_LIMIT, work)
-        .await
-        .map_err(|error| sentence(&error));
-    checks.push(Check { name, outcome });
+    checks.push(Check::new(name, within(CHECK_LIMIT, work).await));
 }
 
 async fn version(db: &mut SqliteConnection) -> Result<String, StoreError> {
@@ -293,25 +281,6 @@ async fn trial(db: &mut SqliteConnection, mark: &str) -> Result<(), StoreError> 
     )
 }
 
-fn demand(holds: bool, otherwise: &'static str) -> Result<(), StoreError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(broken(otherwise))
-    }
-}
-
 async fn total(db: &mut SqliteConnection) -> Result<Counts, StoreError> {
     rooms::counts(db).await
-}
-
-/// The error with its causes.
-fn sentence(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }

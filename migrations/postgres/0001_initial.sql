@@ -1,0 +1,306 @@
+-- Rollcall on PostgreSQL 13 and newer: rooms, who is or was in them, and the invites that let people in.
+--
+-- Applied in one transaction whose search_path is the schema alone (`--database-schema`), so nothing here names it; the
+-- functions keep that search_path (FROM CURRENT), whoever calls them from wherever.
+--
+-- Lengths of time are whole milliseconds in bigint: an interval may hold months, which have no length. "key" is internal:
+-- an integer, never used twice, cheap to look up in a flush. "id" is public.
+--
+-- What a column may hold is said by domains, not by CHECKs of the table: an UPDATE evaluates every CHECK of its table
+-- for every row, but the domains of assigned columns only, and a flush assigns three.
+
+-- A moment that RFC 3339 can say.
+CREATE DOMAIN moment AS timestamptz
+    CHECK (VALUE >= '0001-01-01 00:00:00+00' AND VALUE < '10000-01-01 00:00:00+00');
+-- Up to ten thousand years, so that what is added to a moment stays one that PostgreSQL can say.
+CREATE DOMAIN length_ms AS bigint CHECK (VALUE BETWEEN 1 AND 315360000000000);
+CREATE DOMAIN quantity AS bigint CHECK (VALUE BETWEEN 0 AND 4294967295);
+CREATE DOMAIN external_id AS text CHECK (VALUE ~ '^[A-Za-z0-9_.:@|-]{1,128}$');
+-- 1 to 64 characters, something to see among them, no control characters.
+CREATE DOMAIN display_name AS text
+    CHECK (char_length(VALUE) BETWEEN 1 AND 64
+           AND VALUE ~ '[^\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]'
+           AND VALUE !~ '[\u0001-\u001f\u007f-\u009f]');
+CREATE DOMAIN sha256 AS bytea CHECK (octet_length(VALUE) = 32);
+
+CREATE TABLE rooms (
+    key              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at       moment NOT NULL DEFAULT now(),
+    -- Coarse: moved by every admission, by flushes about once a minute. No index: moves stay heap-only without one, and
+    -- a scan for candidates is quick.
+    last_active_at   moment NOT NULL DEFAULT now(),
+    -- NULL: never idle.
+    idle_timeout_ms  length_ms,
+    -- NULL: no maximum age.
+    max_age_ms       length_ms,
+    -- NULL: no limit.
+    max_participants quantity,
+    -- The application's own id. A room born again under it has a new key.
+    id               external_id NOT NULL UNIQUE,
+    on_idle          text NOT NULL DEFAULT 'delete' CHECK (on_idle IN ('delete', 'keep')),
+    -- json, not jsonb: the application's own data goes back as it came, \u0000 included.
+    metadata         json NOT NULL DEFAULT '{}' CHECK (json_typeof(metadata) = 'object')
+) WITH (fillfactor = 80);
+
+CREATE TABLE invites (
+    key                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- An invite outlives its room for a while, so that an old link says "has expired" instead of "not valid".
+    room_key             bigint REFERENCES rooms (key) ON DELETE SET NULL,
+    created_at           moment NOT NULL DEFAULT now(),
+    expires_at           moment,
+    revoked_at           moment,
+    -- How the room ended. Other software may delete a room without saying: then the clean-up fills this in.
+    room_ended_at        moment,
+    -- After how long without anybody the room was idle; it is in the sentence that the late guest reads.
+    room_idle_timeout_ms length_ms,
+    -- NULL: any number.
+    max_uses             quantity,
+    uses                 quantity NOT NULL DEFAULT 0,
+    id                   uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    -- The token itself is shown once and not kept.
+    token_hash           sha256 NOT NULL UNIQUE,
+    room_id              external_id NOT NULL,
+    room_end_cause       text CHECK (room_end_cause IN ('idle', 'max_age', 'closed')),
+    CHECK (uses <= max_uses),
+    CHECK ((room_ended_at IS NULL) = (room_end_cause IS NULL)),
+    CHECK ((room_idle_timeout_ms IS NOT NULL) = (room_end_cause IS NOT DISTINCT FROM 'idle'))
+) WITH (fillfactor = 90);
+
+-- For the room's list, and for the foreign key when a room is deleted. NULLs are in it on purpose: the purge looks for
+-- invites without a room.
+CREATE INDEX invites_room_key ON invites (room_key, key);
+
+CREATE TABLE participants (
+    key           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    room_key      bigint NOT NULL REFERENCES rooms (key) ON DELETE CASCADE,
+    -- The invite it came by, if that still exists.
+    invite_key    bigint REFERENCES invites (key) ON DELETE SET NULL,
+    joined_at     moment NOT NULL DEFAULT now(),
+    -- No index, ever: this is what every flush writes (the index alone costs 2.7 times the flush).
+    last_seen_at  moment NOT NULL DEFAULT now(),
+    left_at       moment,
+    -- Barred from coming back since then.
+    barred_at     moment,
+    -- Counts admissions; a departure flushed late names the one it ends and cannot undo a newer one.
+    generation    quantity NOT NULL DEFAULT 1,
+    -- Counts removals; a resume token is void after the next.
+    removals      quantity NOT NULL DEFAULT 0,
+    id            uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    -- "Has not left". Who is online is the live server's business.
+    is_active     boolean NOT NULL DEFAULT true,
+    access_method text NOT NULL,
+    -- The access token's sub; NULL for guests.
+    user_id       external_id,
+    name          display_name NOT NULL,
+    -- SHA-256 of the browser's own secret: the same browser with the same invite is the same participant.
+    client_hash   sha256,
+    CONSTRAINT participants_access_method CHECK (access_method IN ('invite', 'token')),
+    CONSTRAINT participants_left CHECK (is_active = (left_at IS NULL))
+    -- A fifth of each page is free, so that a flush finds room beside the row: heap-only, no index touched.
+) WITH (fillfactor = 80);
+
+-- Without it one room's deletion scans the table. With the key, so that a page of a room's people is read in order.
+CREATE INDEX participants_room_key ON participants (room_key, key);
+-- One user is one participant of a room.
+CREATE UNIQUE INDEX participants_room_user ON participants (room_key, user_id) WHERE user_id IS NOT NULL;
+-- One browser is one participant by an invite. NULLs are distinct, so guests without a hash do not collide; they are
+-- in the index because the foreign key looks here when an invite is purged.
+CREATE UNIQUE INDEX participants_invite_client ON participants (invite_key, client_hash) WHERE invite_key IS NOT NULL;
+
+-- Apart from participants, so that the row a flush rewrites stays small.
+CREATE TABLE participant_states (
+    participant_key bigint PRIMARY KEY REFERENCES participants (key) ON DELETE CASCADE,
+    state           json NOT NULL
+);
+
+-- One row for each start of a server. How far to trust its flushes is its own configuration, so it says so here.
+CREATE TABLE nodes (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    started_at      moment NOT NULL,
+    -- NULL until its first flush.
+    flushed_at      moment,
+    -- NULL while it serves, and after a crash until the next one starts.
+    stopped_at      moment,
+    -- Without a flush for so long it is stale: its people may be here and not in last_seen_at.
+    stale_after_ms  length_ms NOT NULL,
+    -- For so long after its start those who are to come back may not have.
+    settle_ms       length_ms NOT NULL,
+    -- A seat may be held for so long after its last stored sign of life.
+    seat_silence_ms length_ms NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE keys (
+    purpose    text PRIMARY KEY CHECK (purpose <> ''),
+    secret     bytea NOT NULL CHECK (octet_length(secret) = 32),
+    created_at moment NOT NULL
+);
+
+-- Other software that updates a participant without saying when it was last seen says "now" by that, and need not know
+-- that left_at goes with is_active.
+CREATE FUNCTION see_participant() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.last_seen_at = OLD.last_seen_at THEN
+        NEW.last_seen_at := greatest(OLD.last_seen_at, date_trunc('milliseconds', clock_timestamp()));
+    END IF;
+    IF NEW.is_active AND NOT OLD.is_active THEN
+        NEW.left_at := NULL;
+    ELSIF OLD.is_active AND NOT NEW.is_active THEN
+        NEW.left_at := coalesce(NEW.left_at, NEW.last_seen_at);
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+-- Never on the server's own writes, which say so for their transaction. That is asked last: a flush moves last_seen_at,
+-- so it comes to asking for departures only. A purged invite (the foreign key's SET NULL) is no sign of life.
+CREATE TRIGGER participants_see BEFORE UPDATE ON participants FOR EACH ROW
+    WHEN ((OLD.last_seen_at = NEW.last_seen_at OR OLD.is_active <> NEW.is_active)
+          AND OLD.invite_key IS NOT DISTINCT FROM NEW.invite_key
+          AND coalesce(current_setting('rollcall.writer', true), '') <> 'server')
+    EXECUTE FUNCTION see_participant();
+
+-- Deletes those of the rooms that are reapable when looked at exactly, under their locks; the invites remember how the
+-- room ended, and the others' last_active_at advances to what was found. The one implementation, for the server's
+-- reaper and for cleanup_inactive_rooms.
+--
+-- Two statements, because only a statement that begins after the locks were taken sees what their last holders did: with
+-- one, a join that commits while the reaper waits is deleted (rule R1). Hence READ COMMITTED, where each has a
+-- snapshot of its own. Rooms that somebody has locked are passed over: somebody is joining.
+--
+-- at_time: the moment to judge by; NULL: now, after the locks. seat_silence: an active participant seen within it holds a
+-- seat; NULL: the caller knows who is live. max_rows: beyond so many participants the other rooms are left for a next
+-- call (postponed), so that no lock is held long; a larger room goes whole.
+CREATE FUNCTION reap_rooms(
+    keys bigint[], at_time timestamptz, min_age interval, below_participants bigint, seat_silence interval, max_rows bigint,
+    dry_run boolean)
+RETURNS TABLE (room_key bigint, room_id text, participants bigint, postponed boolean)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    locked bigint[] := keys;
+    at     timestamptz;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'rooms can be reaped in a READ COMMITTED transaction only'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    IF NOT dry_run THEN
+        locked := ARRAY(SELECT rooms.key FROM rooms WHERE rooms.key = ANY (keys) ORDER BY rooms.key FOR UPDATE SKIP LOCKED);
+    END IF;
+    at := coalesce(at_time, date_trunc('milliseconds', clock_timestamp()));
+    RETURN QUERY
+    WITH looked AS (
+        SELECT r.key, r.id, r.created_at, r.last_active_at, r.idle_timeout_ms, r.max_age_ms, r.on_idle, seen.size, seen.is_live,
+               greatest(r.last_active_at, seen.last_seen_at) AS last_activity
+        FROM rooms AS r
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS size, max(p.last_seen_at) AS last_seen_at,
+                   coalesce(bool_or(p.is_active AND p.last_seen_at > at - seat_silence), false) AS is_live
+            FROM participants AS p WHERE p.room_key = r.key) AS seen
+        WHERE r.key = ANY (locked)
+    ), judged AS (
+        SELECT looked.*, CASE
+                   WHEN on_idle = 'keep' OR is_live OR created_at + min_age > at OR size >= below_participants THEN NULL
+                   WHEN created_at + max_age_ms * interval '1 ms' <= at THEN 'max_age'
+                   WHEN last_activity + idle_timeout_ms * interval '1 ms' <= at THEN 'idle'
+               END AS cause
+        FROM looked
+    ), due AS (
+        SELECT judged.*, sum(size) OVER (ORDER BY key) - size >= max_rows AS postponed FROM judged WHERE cause IS NOT NULL
+    ), ended AS (
+        UPDATE invites SET room_ended_at = at, room_end_cause = due.cause,
+                           room_idle_timeout_ms = CASE due.cause WHEN 'idle' THEN due.idle_timeout_ms END
+        FROM due
+        WHERE invites.room_key = due.key AND invites.room_ended_at IS NULL AND NOT due.postponed AND NOT dry_run
+    ), advanced AS (
+        UPDATE rooms SET last_active_at = judged.last_activity
+        FROM judged
+        WHERE rooms.key = judged.key AND judged.cause IS NULL AND rooms.last_active_at < judged.last_activity AND NOT dry_run
+    ), deleted AS (
+        DELETE FROM rooms USING due WHERE rooms.key = due.key AND NOT due.postponed AND NOT dry_run
+    )
+    SELECT due.key, due.id::text, due.size, due.postponed AND NOT dry_run FROM due ORDER BY due.key;
+END
+$$;
+
+-- Whether a node's flushes can be trusted to say who is live: why not, in words; NULL if so.
+CREATE FUNCTION why_not_reap(at timestamptz) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT CASE
+               WHEN started_at + settle_ms * interval '1 ms' > at OR flushed_at IS NULL
+               THEN format('node %s started at %s, and whoever is to come back may not be back yet', id, started_at)
+               ELSE format('node %s has not flushed since %s, and may hold people who look absent', id, flushed_at)
+           END
+    FROM nodes
+    WHERE stopped_at IS NULL
+      AND (started_at + settle_ms * interval '1 ms' > at
+           OR flushed_at IS NULL OR flushed_at + stale_after_ms * interval '1 ms' <= at)
+    ORDER BY id LIMIT 1
+$$;
+
+-- For psql and pg_cron: deletes idle rooms and those past their maximum age, as the server's reaper does, and answers
+-- which. Refuses while it cannot know who is live (rule R9). One transaction: the locks of all are held to its end, so
+-- max_rooms bounds a call.
+CREATE FUNCTION cleanup_inactive_rooms(
+    min_age interval DEFAULT NULL, below_participants bigint DEFAULT NULL, max_rooms integer DEFAULT 10000,
+    dry_run boolean DEFAULT false)
+RETURNS TABLE (room text, participants bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT SET rollcall.writer = 'server' AS $$
+#variable_conflict use_column
+DECLARE
+    at       timestamptz := date_trunc('milliseconds', clock_timestamp());
+    why      text;
+    silence  interval;
+    chunk    bigint[];
+    after    bigint := 0;
+    reaped   bigint;
+    room_count bigint := 0;
+BEGIN
+    -- No node may take the database over in between, with seats to restore.
+    LOCK TABLE nodes IN ROW SHARE MODE;
+    why := why_not_reap(at);
+    IF why IS NOT NULL AND NOT dry_run THEN
+        RAISE EXCEPTION 'rooms are not cleaned up now: %', why
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'If that node is gone for good and none is to follow it, set its nodes.stopped_at.';
+    END IF;
+    SELECT max(seat_silence_ms) * interval '1 ms' INTO silence FROM nodes WHERE stopped_at IS NULL;
+    WHILE room_count < max_rooms LOOP
+        chunk := ARRAY(
+            SELECT key FROM rooms
+            WHERE key > after AND on_idle = 'delete'
+              AND (last_active_at + idle_timeout_ms * interval '1 ms' <= at OR created_at + max_age_ms * interval '1 ms' <= at)
+            ORDER BY key LIMIT least(500, max_rooms - room_count));
+        EXIT WHEN cardinality(chunk) = 0;
+        after := chunk[cardinality(chunk)];
+        RETURN QUERY SELECT gone.room_id, gone.participants
+            FROM reap_rooms(chunk, at, min_age, below_participants, silence, 9223372036854775807, dry_run) AS gone;
+        GET DIAGNOSTICS reaped = ROW_COUNT;
+        room_count := room_count + reaped;
+    END LOOP;
+END
+$$;
+
+-- When a room is over if nobody is heard from again, as GET /v1/rooms/{room}/expiry answers it, as far as the last flush
+-- knows; no row for an unknown room.
+CREATE FUNCTION check_room_expiry(room text)
+RETURNS TABLE (expires_at timestamptz, seconds_remaining bigint, expired boolean, online bigint)
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT times.expires_at,
+           greatest(0, floor(extract(epoch FROM times.expires_at - judged.at)))::bigint,
+           (coalesce(judged.idle_at <= judged.at, false) AND judged.online = 0) OR coalesce(judged.ends_at <= judged.at, false),
+           judged.online
+    FROM (
+        SELECT moments.at, seen.online,
+               greatest(r.last_active_at, seen.last_seen_at) + r.idle_timeout_ms * interval '1 ms' AS idle_at,
+               r.created_at + r.max_age_ms * interval '1 ms' AS ends_at
+        FROM rooms AS r
+        CROSS JOIN (SELECT date_trunc('milliseconds', clock_timestamp()) AS at,
+                           (SELECT max(seat_silence_ms) * interval '1 ms' FROM nodes WHERE stopped_at IS NULL) AS silence) AS moments
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE p.is_active AND p.last_seen_at > moments.at - moments.silence) AS online,
+                   max(p.last_seen_at) AS last_seen_at
+            FROM participants AS p WHERE p.room_key = r.key) AS seen
+        WHERE r.id = room) AS judged
+    CROSS JOIN LATERAL (SELECT least(judged.idle_at, judged.ends_at) AS expires_at) AS times
+$$;

@@ -1,0 +1,165 @@
+//! Writing what the flusher knows: one statement for each batch of rows, arrays in, sorted by key.
+//!
+//! Rooms are committed before participants: a reaper that looks at the coarse column must never see a room older than
+//! its participants say (rule R1). Nothing is written that changes nothing, and nothing goes back (rule R6).
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{
+    PostgresStore, bounded, node, rooms,
+    rows::{failed, moment},
+    transaction::{scalar, statement},
+};
+use crate::store::{FlushBatch, Flushed, ParticipantKey, Seen, StoreError, chunks::chunks};
+
+/// Rows of one transaction: a join that returns waits for its row that long, and an outage's whole backlog must not
+/// come to the statement's limit. Of 1,000 to 50,000 none is faster by much (TARGETS.md, "Database").
+const CHUNK: usize = 25_000;
+
+/// Writes a batch. Chunks committed before a failure stay: repeating them is harmless.
+pub(super) async fn flush(
+    store: &PostgresStore,
+    batch: &FlushBatch,
+) -> Result<Flushed, StoreError> {
+    // What the batch holds was known before this, so this is what the next node may count on.
+    let mut begun = None;
+    for chunk in chunks(&batch.rooms, CHUNK, |(key, _)| key.0) {
+        bounded(async {
+            let mut write = store.begin(&store.background).await?;
+            begun.get_or_insert(write.now);
+            rooms::advance(write.db(), chunk).await?;
+            write.commit().await
+        })
+        .await?;
+    }
+    let mut missing = Vec::new();
+    for chunk in chunks(&batch.participants, CHUNK, |seen| seen.key.0) {
+        bounded(async {
+            let mut write = store.begin(&store.background).await?;
+            begun.get_or_insert(write.now);
+            missing.extend(participants(write.db(), chunk).await?);
+            write.commit().await
+        })
+        .await?;
+    }
+    for chunk in chunks(&batch.states, CHUNK, |(key, _)| key.0) {
+        bounded(async {
+            let mut write = store.begin(&store.background).await?;
+            missing.extend(states(write.db(), chunk).await?);
+            write.commit().await
+        })
+        .await?;
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    bounded(async {
+        let mut write = store.begin(&store.background).await?;
+        let at = begun.unwrap_or(write.now);
+        node::flushed(write.db(), store.node(), at).await?;
+        write.commit().await
+    })
+    .await?;
+    Ok(Flushed { missing })
+}
+
+/// Writes participants seen and departed; answers which have no row.
+pub(super) async fn participants(
+    db: &mut PgConnection,
+    seen: &[Seen],
+) -> Result<Vec<ParticipantKey>, StoreError> {
+    let columns = SeenColumns::new(seen);
+    // A generation that is NULL (no departure) makes the comparison NULL, which is no.
+    let done = statement(
+        "UPDATE participants AS p SET
+             last_seen_at = greatest(p.last_seen_at, seen.at),
+             is_active = p.is_active AND coalesce(p.generation > seen.generation, true),
+             left_at = CASE
+                 WHEN p.is_active AND p.generation <= seen.generation THEN greatest(seen.left_at, seen.at, p.last_seen_at)
+                 WHEN NOT p.is_active THEN greatest(p.left_at, seen.at)
+             END
+         FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[]) AS seen (key, at, left_at, generation)
+         WHERE p.key = seen.key
+           AND (seen.at > p.last_seen_at OR (p.is_active AND p.generation <= seen.generation))",
+    )
+    .bind(&columns.keys)
+    .bind(columns.at)
+    .bind(columns.left_at)
+    .bind(columns.generations)
+    .execute(&mut *db)
+    .await
+    .map_err(failed)?;
+    if done.rows_affected() == seen.len() as u64 {
+        return Ok(Vec::new());
+    }
+    missing(db, &columns.keys).await
+}
+
+/// Writes states, or deletes them; answers which participants have no row.
+async fn states(
+    db: &mut PgConnection,
+    states: &[(ParticipantKey, Option<String>)],
+) -> Result<Vec<ParticipantKey>, StoreError> {
+    let keys: Vec<i64> = states.iter().map(|(key, _)| key.0).collect();
+    let texts: Vec<Option<&str>> = states.iter().map(|(_, state)| state.as_deref()).collect();
+    statement(
+        "DELETE FROM participant_states
+         USING unnest($1::bigint[], $2::text[]) AS changed (key, state)
+         WHERE participant_key = changed.key AND changed.state IS NULL",
+    )
+    .bind(&keys)
+    .bind(&texts)
+    .execute(&mut *db)
+    .await
+    .map_err(failed)?;
+    statement(
+        "INSERT INTO participant_states AS s (participant_key, state)
+         SELECT p.key, changed.state::json
+         FROM unnest($1::bigint[], $2::text[]) AS changed (key, state) JOIN participants AS p ON p.key = changed.key
+         WHERE changed.state IS NOT NULL
+         ORDER BY p.key FOR KEY SHARE OF p
+         ON CONFLICT (participant_key) DO UPDATE SET state = excluded.state WHERE s.state::text <> excluded.state::text",
+    )
+    .bind(&keys)
+    .bind(&texts)
+    .execute(&mut *db)
+    .await
+    .map_err(failed)?;
+    missing(db, &keys).await
+}
+
+/// Which keys have no row.
+async fn missing(db: &mut PgConnection, keys: &[i64]) -> Result<Vec<ParticipantKey>, StoreError> {
+    let keys: Vec<i64> = scalar(
+        "SELECT asked.key FROM unnest($1::bigint[]) AS asked (key)
+         WHERE NOT EXISTS (SELECT FROM participants AS p WHERE p.key = asked.key)",
+    )
+    .bind(keys)
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    Ok(keys.into_iter().map(ParticipantKey).collect())
+}
+
+/// A chunk as one array a column.
+struct SeenColumns {
+    keys: Vec<i64>,
+    at: Vec<DateTime<Utc>>,
+    left_at: Vec<Option<DateTime<Utc>>>,
+    generations: Vec<Option<i64>>,
+}
+
+impl SeenColumns {
+    fn new(seen: &[Seen]) -> Self {
+        let left = |seen: &Seen| seen.departed.map(|departed| moment(departed.left_at));
+        Self {
+            keys: seen.iter().map(|seen| seen.key.0).collect(),
+            at: seen.iter().map(|seen| moment(seen.last_seen_at)).collect(),
+            left_at: seen.iter().map(left).collect(),
+            generations: seen
+                .iter()
+                .map(|seen| seen.departed.map(|departed| departed.generation))
+                .collect(),
+        }
+    }
+}

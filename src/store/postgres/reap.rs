@@ -1,0 +1,107 @@
+//! Deleting idle rooms: candidates by the coarse column without a lock, then `reap_rooms` of the schema, which locks, looks
+//! exactly and deletes (see there for why that takes two statements).
+
+use rollcall_protocol::Timestamp;
+use sqlx::{PgConnection, postgres::PgRow};
+
+use super::{
+    PostgresStore, bounded,
+    rows::{self, failed, get, millis, moment},
+    transaction::statement,
+};
+use crate::store::{ReapCriteria, ReapedRoom, RoomKey, StoreError};
+
+/// Participant rows deleted in one transaction, beyond which its other rooms wait for the next. A larger room goes whole.
+const CHUNK_PARTICIPANTS: i64 = 5_000;
+
+/// Rooms that look reapable by the coarse column.
+pub(super) async fn candidates(
+    db: &mut PgConnection,
+    now: Timestamp,
+    criteria: ReapCriteria,
+    after: RoomKey,
+    limit: u32,
+) -> Result<Vec<ReapedRoom>, StoreError> {
+    let found = statement(
+        "SELECT r.key, r.id, (SELECT count(*) FROM participants AS p WHERE p.room_key = r.key)
+         FROM rooms AS r
+         WHERE r.key > $1 AND r.on_idle = 'delete'
+           AND (r.last_active_at + r.idle_timeout_ms * interval '1 ms' <= $2
+                OR r.created_at + r.max_age_ms * interval '1 ms' <= $2)
+           AND ($3::timestamptz IS NULL OR r.created_at <= $3)
+           AND ($4::bigint IS NULL OR (SELECT count(*) FROM participants AS p WHERE p.room_key = r.key) < $4)
+         ORDER BY r.key LIMIT $5",
+    )
+    .bind(after.0)
+    .bind(moment(now))
+    .bind(criteria.min_age.map(|age| moment(now - age)))
+    .bind(criteria.below_participants.map(i64::from))
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    found.iter().map(reaped_room).collect()
+}
+
+/// Deletes those of `keys` that are reapable, in chunks; see [`crate::store::Store::reap`].
+pub(super) async fn reap(
+    store: &PostgresStore,
+    keys: &[RoomKey],
+    criteria: ReapCriteria,
+) -> Result<Vec<ReapedRoom>, StoreError> {
+    let mut left = keys.to_vec();
+    let mut reaped = Vec::new();
+    while !left.is_empty() {
+        let (gone, postponed) = bounded(async {
+            let mut write = store.begin(&store.background).await?;
+            let found = reap_rooms(write.db(), store.manual_now(), &left, criteria, false).await?;
+            write.commit().await?;
+            Ok(found)
+        })
+        .await?;
+        reaped.extend(gone);
+        left = postponed;
+    }
+    Ok(reaped)
+}
+
+/// One transaction's work: what it deleted, or would with `dry_run`, and which rooms it left for the next.
+pub(super) async fn reap_rooms(
+    db: &mut PgConnection,
+    now: Option<Timestamp>,
+    keys: &[RoomKey],
+    criteria: ReapCriteria,
+    dry_run: bool,
+) -> Result<(Vec<ReapedRoom>, Vec<RoomKey>), StoreError> {
+    let keys: Vec<i64> = keys.iter().map(|key| key.0).collect();
+    let found = statement(
+        "SELECT room_key, room_id, participants, postponed
+         FROM reap_rooms($1, $2, $3 * interval '1 ms', $4, NULL, $5, $6)",
+    )
+    .bind(keys)
+    .bind(now.map(moment))
+    .bind(criteria.min_age.map(millis))
+    .bind(criteria.below_participants.map(i64::from))
+    .bind(CHUNK_PARTICIPANTS)
+    .bind(dry_run)
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    let (mut gone, mut postponed) = (Vec::new(), Vec::new());
+    for row in &found {
+        let room = reaped_room(row)?;
+        match get(row, 3)? {
+            true => postponed.push(room.key),
+            false => gone.push(room),
+        }
+    }
+    Ok((gone, postponed))
+}
+
+fn reaped_room(row: &PgRow) -> Result<ReapedRoom, StoreError> {
+    Ok(ReapedRoom {
+        key: RoomKey(get(row, 0)?),
+        id: rows::parsed(row, 1)?,
+        participants: get::<i64>(row, 2)?.unsigned_abs(),
+    })
+}
