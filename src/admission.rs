@@ -5,6 +5,7 @@
 //! held asks no store at all.
 
 mod access_token;
+mod aside;
 mod credential;
 mod resume;
 mod verdict;
@@ -34,6 +35,7 @@ use crate::{
     hub::{Full, Hub, Reservation},
     metrics::Metrics,
     store::{RoomSettings, Store, StoreError},
+    telemetry::chain,
 };
 
 /// A join is answered within this, whatever the store does (TARGETS.md: no join waits more than 3 s for its 503).
@@ -365,7 +367,7 @@ pub fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) | StoreError::Locked(_) => {
             tracing::debug!(
-                error = error as &dyn std::error::Error,
+                error = %chain(error),
                 "the store is unavailable"
             );
             store_unavailable()
@@ -374,7 +376,7 @@ pub fn store_problem(error: &StoreError) -> Problem {
         StoreError::Superseded => standby(),
         StoreError::Broken(_) => {
             tracing::error!(
-                error = error as &dyn std::error::Error,
+                error = %chain(error),
                 "the store answered unexpectedly"
             );
             Problem::new(ProblemCode::Internal, "Something went wrong on the server.")

@@ -18,7 +18,10 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 pub use self::{client::Connection, database::Database, remote::Remote};
-use crate::config::{ConfigErrors, Options};
+use crate::{
+    config::{ConfigErrors, Options},
+    telemetry::chain,
+};
 
 /// The exit code of usage and configuration mistakes: `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
@@ -113,14 +116,8 @@ pub fn misconfigured(mistakes: &ConfigErrors) -> ExitCode {
 }
 
 /// Reports an error with its causes, one line.
-pub fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    let _ = writeln!(io::stderr().lock(), "error: {line}");
+pub fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let _ = writeln!(io::stderr().lock(), "error: {}", chain(error));
     ExitCode::FAILURE
 }
 

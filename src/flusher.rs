@@ -23,6 +23,7 @@ use crate::{
     hub::{Ending, Hub},
     metrics::Metrics,
     store::{FlushBatch, ParticipantKey, RoomKey, Seen, Store, StoreError},
+    telemetry::chain,
 };
 
 /// An active room's `last_active_at` advances at most this often, sooner where the room's timeout is short.
@@ -146,7 +147,7 @@ impl Flusher {
                     error!("another node has taken the database over; this one stops");
                 } else if is_news {
                     warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = %chain(&error),
                         backlog = pending.seen.len(),
                         "flush failed, retrying"
                     );
@@ -195,7 +196,7 @@ impl Flusher {
                 Ok(None) => self.inner.hub.evict(owed.room, Ending::RoomClosed),
                 Ok(Some(_)) => self.inner.hub.remove(owed.room, owed.id),
                 Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, room.key = %owed.room, "room not looked at");
+                    error!(error = %chain(&error), room.key = %owed.room, "room not looked at");
                 }
             }
         }

@@ -18,6 +18,7 @@ use crate::{
     hub::{Ending, Hub},
     metrics::Metrics,
     store::{ReapCriteria, ReapedRoom, RoomKey, Store, StoreError},
+    telemetry::chain,
 };
 
 /// Rooms looked at and deleted together.
@@ -131,7 +132,7 @@ impl Reaper {
                     participants = sweep.participants,
                     "reaped idle rooms"
                 ),
-                Err(error) => warn!(error = &error as &dyn std::error::Error, "sweep skipped"),
+                Err(error) => warn!(error = %chain(&error), "sweep skipped"),
             }
         }
     }

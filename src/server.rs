@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     reaper::Reaper,
     store::{self, ReapCriteria, Store, StoreError},
+    telemetry::chain,
 };
 
 /// How often a second node asks whether it may take over.
@@ -234,7 +235,7 @@ impl Server {
                     Ok(taken) => (is_ours, is_failing) = (taken, false),
                     Err(error) if !is_failing => {
                         warn!(
-                            error = &error as &dyn std::error::Error,
+                            error = %chain(&error),
                             "cannot see whether the other node still serves; going on trying"
                         );
                         is_failing = true;

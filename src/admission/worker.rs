@@ -7,11 +7,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use rollcall_protocol::{Problem, RoomView, Timestamp, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
     time::timeout,
 };
 
 use super::{
+    aside::Aside,
     refuse_full, store_problem, store_unavailable,
     verdict::{self, Ask, Circumstances, Plan},
 };
@@ -22,13 +22,11 @@ use crate::{
         Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, LockWait,
         RoomKey, RoomRow, RoomSettings, Store, StoreError,
     },
+    telemetry::chain,
 };
 
 /// Joins in one transaction. More would hold the rows' locks for longer than a join should wait.
 const BATCH: usize = 128;
-/// Groups of joins that wait for somebody else's locks, each on a connection of its own; more are refused for now. Fewer
-/// than the store has connections, so that the others go on.
-const ASIDE: usize = 4;
 /// How long joins wait for the flush that has to go before the first admission after an outage.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
@@ -81,11 +79,11 @@ impl Worker {
     /// Decides joins until every [`Admission`](super::Admission) is gone.
     pub async fn run(mut self) {
         let mut joins = Vec::with_capacity(BATCH);
-        let mut aside = JoinSet::new();
+        let mut aside = Aside::default();
         loop {
             tokio::select! {
                 count = self.joins.recv_many(&mut joins, BATCH) => if count == 0 { return },
-                Some(_) = aside.join_next() => continue,
+                () = aside.next(&self.decider) => continue,
             }
             let mut batch = std::mem::take(&mut joins);
             // Who gave up waiting is not admitted.
@@ -97,32 +95,11 @@ impl Worker {
             while !batch.is_empty() {
                 let rest = self.decider.decide(batch, LockWait::Skip).await;
                 batch = rest.deferred;
-                for (_, group) in rest.contended {
-                    self.put_aside(&mut aside, group, Decider::wait_for_room);
+                for (room, joins) in rest.contended {
+                    aside.add(room, joins, &self.decider);
                 }
-                self.put_aside(&mut aside, rest.failed, Decider::each_alone);
+                aside.add(None, rest.failed, &self.decider);
             }
-        }
-    }
-
-    /// Decides joins in a task of their own, if there are not too many.
-    fn put_aside<F>(
-        &self,
-        aside: &mut JoinSet<()>,
-        joins: Vec<Join>,
-        how: impl FnOnce(Arc<Decider>, Vec<Join>) -> F,
-    ) where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        if joins.is_empty() {
-            return;
-        }
-        // Those that have ended are only counted out here.
-        while aside.try_join_next().is_some() {}
-        if aside.len() < ASIDE {
-            aside.spawn(how(Arc::clone(&self.decider), joins));
-        } else {
-            refuse(joins, &store_unavailable());
         }
     }
 }
@@ -139,7 +116,7 @@ struct Rest {
 }
 
 /// What joins are decided with.
-struct Decider {
+pub(super) struct Decider {
     store: Arc<dyn Store>,
     hub: Hub,
     flusher: Flusher,
@@ -161,19 +138,19 @@ impl Decider {
     }
 
     /// Decides joins into one room, which somebody else has locked.
-    async fn wait_for_room(self: Arc<Self>, mut joins: Vec<Join>) {
+    pub(super) async fn wait_for_room(&self, mut joins: Vec<Join>) {
         while !joins.is_empty() {
             let rest = self.decide(joins, LockWait::Wait).await;
             joins = rest.deferred;
             rest.contended
                 .into_values()
                 .for_each(|joins| refuse(joins, &store_unavailable()));
-            Arc::clone(&self).each_alone(rest.failed).await;
+            self.each_alone(rest.failed).await;
         }
     }
 
     /// One failing join must not take the others of its group along.
-    async fn each_alone(self: Arc<Self>, joins: Vec<Join>) {
+    pub(super) async fn each_alone(&self, joins: Vec<Join>) {
         for join in joins {
             let rest = self.decide(vec![join], LockWait::Wait).await;
             refuse(rest.into_joins(), &store_unavailable());
@@ -204,7 +181,7 @@ impl Decider {
                 .for_each(|(planned, joined)| self.seat(planned, joined)),
             Err(error @ (StoreError::Broken(_) | StoreError::Locked(_))) if planned.len() > 1 => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %chain(&error),
                     "a group of joins failed, trying each alone"
                 );
                 rest.failed = planned.into_iter().map(|planned| planned.join).collect();
@@ -345,7 +322,7 @@ impl Made {
     }
 }
 
-fn refuse(joins: impl IntoIterator<Item = Join>, problem: &Problem) {
+pub(super) fn refuse(joins: impl IntoIterator<Item = Join>, problem: &Problem) {
     for join in joins {
         // Whoever gave up waiting needs no answer.
         let _ = join.answer.send(Err(problem.clone()));

@@ -125,7 +125,12 @@ impl DatabaseOptions {
             Some(DatabaseKind::Postgres) if names_nothing(got) => {
                 "must name a server, such as postgres://rollcall@localhost/rollcall"
             }
-            Some(_) => return got,
+            Some(kind) => {
+                if kind == DatabaseKind::Postgres {
+                    check_parameters(mistakes, got);
+                }
+                return got;
+            }
         };
         // The rest of it may hold a password.
         let shown =
@@ -196,6 +201,20 @@ fn names_nothing(url: &str) -> bool {
         .is_none_or(|(_, rest)| rest.trim_start_matches('/').is_empty())
 }
 
+/// A parameter that is not known is a mistake of the pen; the driver would log it, and its value may be a secret.
+fn check_parameters(mistakes: &mut Mistakes, url: &str) {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        if !PARAMETERS.contains(&&*name) {
+            let needs = format!(
+                "has a parameter that is not known; there are {}",
+                PARAMETERS.join(", ")
+            );
+            mistakes.add("--database-url", name, needs);
+        }
+    }
+}
+
 fn schema(mistakes: &mut Mistakes, got: &str) -> String {
     let is_plain = got
         .bytes()
@@ -214,3 +233,17 @@ fn schema(mistakes: &mut Mistakes, got: &str) -> String {
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+/// The parameters that a PostgreSQL address may have.
+const PARAMETERS: [&str; 11] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];

@@ -57,6 +57,10 @@ fn every_rule_has_a_sentence() {
             "--database-url (empty) must begin with sqlite:",
         ),
         (
+            "--database-url postgres://h/d?pasword=hunter2",
+            "--database-url (pasword) has a parameter that is not known",
+        ),
+        (
             "--database-schema mine",
             "--database-schema (with SQLite) is for PostgreSQL",
         ),

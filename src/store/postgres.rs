@@ -299,10 +299,10 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<ReapedRoom>, StoreError> {
         bounded(async {
-            let mut write = self.begin(&self.background).await?;
-            let now = write.now;
-            let found = reap::candidates(write.db(), now, criteria, after, limit).await?;
-            write.commit().await?;
+            let mut tx = Transaction::begin(&self.background, &self.openings.read).await?;
+            let now = node::now(tx.db(), None, self.manual_now()).await?;
+            let found = reap::candidates(tx.db(), now, criteria, after, limit).await?;
+            tx.commit().await?;
             Ok(found)
         })
         .await

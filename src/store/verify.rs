@@ -1,8 +1,7 @@
 //! What `rollcall verify` says about a database.
 
-use std::error::Error;
-
 use super::{StoreError, columns::broken};
+use crate::telemetry::chain;
 
 /// One thing looked at, and how it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,19 +31,10 @@ pub(super) fn demand(holds: bool, otherwise: &'static str) -> Result<(), StoreEr
     }
 }
 
+/// What a look found wrong is said by the source alone.
 fn sentence(error: &StoreError) -> String {
-    // What a look found wrong is said by the source alone.
-    let mut cause: Option<&dyn Error> = match error {
-        StoreError::Broken(source) => Some(&**source),
-        _ => Some(error),
-    };
-    let mut text = String::new();
-    while let Some(error) = cause {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        cause = error.source();
+    match error {
+        StoreError::Broken(source) => chain(&**source).to_string(),
+        _ => chain(error).to_string(),
     }
-    text
 }

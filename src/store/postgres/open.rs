@@ -16,6 +16,7 @@ use crate::{
     backoff::Backoff,
     config::Database,
     store::{StoreError, columns::broken},
+    telemetry::chain,
 };
 
 /// The schema this binary is for.
@@ -106,7 +107,7 @@ pub(super) async fn connect(
         }
         if !said {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %chain(&error),
                 "waiting for the database {}, for {} s at most",
                 place(options),
                 wait.as_secs()

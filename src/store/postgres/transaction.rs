@@ -39,9 +39,11 @@ pub(super) struct Openings {
 impl Openings {
     /// `schema` is a plain name: lower case, digits, underscores.
     pub(super) fn new(schema: &str) -> Self {
+        // Compiling a statement takes longer than any of these run, which the planner cannot see from a batch's size.
         let line = |mode: &str, statement_ms: u32, lock_ms: u32, more: &str| {
             let line = format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL search_path TO \"{schema}\", pg_temp; \
+                 SET LOCAL jit = off; \
                  SET LOCAL statement_timeout = {statement_ms}; SET LOCAL lock_timeout = {lock_ms}; \
                  SET LOCAL idle_in_transaction_session_timeout = {IDLE_LIMIT_MS}{more}"
             );
