@@ -5,7 +5,7 @@
 //! sees a living room (TARGETS.md, "Joining against reaping").
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use crate::{
     backoff::{Backoff, jittered},
     hub::{Ending, Hub},
     metrics::Metrics,
-    store::{FlushBatch, ParticipantKey, RoomKey, Seen, Store, StoreError},
+    store::{FlushBatch, Flushed, ParticipantKey, RoomKey, Seen, Store, StoreError},
     telemetry::chain,
 };
 
@@ -130,7 +130,7 @@ impl Flusher {
                     .metrics
                     .flushed(batch.participants.len() as u64, started.elapsed());
                 self.look_after(&mut pending, &flushed.missing).await;
-                pending.written(&batch);
+                pending.written(&batch, &flushed);
                 if self.inner.is_behind.send_replace(false) {
                     info!(
                         rows = batch.participants.len(),
@@ -246,10 +246,13 @@ impl Pending {
             .is_none_or(|written| newest.saturating_since(*written) >= every)
     }
 
-    fn written(&mut self, batch: &FlushBatch) {
-        self.seen.clear();
-        self.states.clear();
-        self.rooms.extend(batch.rooms.iter().copied());
+    fn written(&mut self, batch: &FlushBatch, flushed: &Flushed) {
+        let locked: HashSet<ParticipantKey> = flushed.locked.iter().copied().collect();
+        self.seen.retain(|key, _| locked.contains(key));
+        self.states.retain(|key, _| locked.contains(key));
+        let is_locked = |key| flushed.locked_rooms.contains(key);
+        let advanced = batch.rooms.iter().filter(|(key, _)| !is_locked(key));
+        self.rooms.extend(advanced.copied());
         // Forgetting a room costs one early write; keeping every room ever seen would grow without bound.
         if let Some(newest) = self.rooms.values().max().copied() {
             self.rooms

@@ -402,6 +402,10 @@ pub struct Departed {
 pub struct Flushed {
     /// Participants that have no row any more.
     pub missing: Vec<ParticipantKey>,
+    /// Participants whose rows somebody else keeps locked. Nothing of them was written; they are still owed.
+    pub locked: Vec<ParticipantKey>,
+    /// Rooms that were not advanced for the same reason.
+    pub locked_rooms: Vec<RoomKey>,
 }
 
 /// Which idle rooms a sweep may take.

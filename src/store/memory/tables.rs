@@ -235,7 +235,10 @@ impl Tables {
         }
         missing.sort_unstable();
         missing.dedup();
-        Flushed { missing }
+        Flushed {
+            missing,
+            ..Flushed::default()
+        }
     }
 
     pub(super) fn reap(

@@ -4,14 +4,17 @@
 //! its participants say (rule R1). Nothing is written that changes nothing, and nothing goes back (rule R6).
 
 use chrono::{DateTime, Utc};
+use rollcall_protocol::Timestamp;
 use sqlx::PgConnection;
 
 use super::{
-    PostgresStore, bounded, node, rooms,
+    PostgresStore, bounded, node, participants as people, rooms,
     rows::{failed, moment},
-    transaction::{scalar, statement},
+    transaction::{Write, scalar, statement},
 };
-use crate::store::{FlushBatch, Flushed, ParticipantKey, Seen, StoreError, chunks::chunks};
+use crate::store::{
+    FlushBatch, Flushed, ParticipantKey, RoomKey, Seen, StoreError, chunks::chunks,
+};
 
 /// Rows of one transaction: a join that returns waits for its row that long, and an outage's whole backlog must not
 /// come to the statement's limit. Of 1,000 to 50,000 none is faster by much (TARGETS.md, "Database").
@@ -22,45 +25,142 @@ pub(super) async fn flush(
     store: &PostgresStore,
     batch: &FlushBatch,
 ) -> Result<Flushed, StoreError> {
-    // What the batch holds was known before this, so this is what the next node may count on.
-    let mut begun = None;
+    let mut flush = Flush {
+        store,
+        begun: None,
+        flushed: Flushed::default(),
+    };
     for chunk in chunks(&batch.rooms, CHUNK, |(key, _)| key.0) {
-        bounded(async {
-            let mut write = store.begin(&store.background).await?;
-            begun.get_or_insert(write.now);
+        flush.rooms(chunk).await?;
+    }
+    for chunk in chunks(&batch.participants, CHUNK, |seen| seen.key.0) {
+        flush.participants(chunk).await?;
+    }
+    for chunk in chunks(&batch.states, CHUNK, |(key, _)| key.0) {
+        flush.states(chunk).await?;
+    }
+    flush.end().await
+}
+
+/// A flush on its way. Each step is a transaction. One that waits for somebody else's lock in vain goes again around what
+/// is locked, so that a forgotten psql holds up a few rows and not everybody's.
+struct Flush<'a> {
+    store: &'a PostgresStore,
+    /// What the batch holds was known before this, so this is what the next node may count on.
+    begun: Option<Timestamp>,
+    flushed: Flushed,
+}
+
+impl Flush<'_> {
+    async fn begin(&mut self) -> Result<Write, StoreError> {
+        let write = self.store.begin(&self.store.background).await?;
+        self.begun.get_or_insert(write.now);
+        Ok(write)
+    }
+
+    async fn rooms(&mut self, chunk: &[(RoomKey, Timestamp)]) -> Result<(), StoreError> {
+        let waited = bounded(async {
+            let mut write = self.begin().await?;
             rooms::advance(write.db(), chunk).await?;
             write.commit().await
         })
-        .await?;
-    }
-    let mut missing = Vec::new();
-    for chunk in chunks(&batch.participants, CHUNK, |seen| seen.key.0) {
+        .await;
+        if !matches!(waited, Err(StoreError::Locked(_))) {
+            return waited;
+        }
         bounded(async {
-            let mut write = store.begin(&store.background).await?;
-            begun.get_or_insert(write.now);
-            missing.extend(participants(write.db(), chunk).await?);
+            let mut write = self.begin().await?;
+            let keys: Vec<i64> = chunk.iter().map(|(key, _)| key.0).collect();
+            let free = rooms::lock_free(write.db(), &keys).await?;
+            let (free, locked) = split(chunk, |(key, _)| free.contains(&key.0));
+            rooms::advance(write.db(), &free).await?;
+            write.commit().await?;
+            let locked = locked.iter().map(|(key, _)| *key);
+            self.flushed.locked_rooms.extend(locked);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn participants(&mut self, chunk: &[Seen]) -> Result<(), StoreError> {
+        let waited = bounded(async {
+            let mut write = self.begin().await?;
+            let missing = participants(write.db(), chunk).await?;
+            write.commit().await?;
+            self.flushed.missing.extend(missing);
+            Ok(())
+        })
+        .await;
+        if !matches!(waited, Err(StoreError::Locked(_))) {
+            return waited;
+        }
+        bounded(async {
+            let mut write = self.begin().await?;
+            let keys: Vec<i64> = chunk.iter().map(|seen| seen.key.0).collect();
+            let free = people::lock_free(write.db(), &keys).await?;
+            let (free, locked) = split(chunk, |seen| free.contains(&seen.key.0));
+            let locked = locked.iter().map(|seen| seen.key.0).collect();
+            participants(write.db(), &free).await?;
+            self.leave_locked(write, locked).await
+        })
+        .await
+    }
+
+    async fn states(
+        &mut self,
+        chunk: &[(ParticipantKey, Option<String>)],
+    ) -> Result<(), StoreError> {
+        let waited = bounded(async {
+            let mut write = self.begin().await?;
+            let missing = states(write.db(), chunk).await?;
+            write.commit().await?;
+            self.flushed.missing.extend(missing);
+            Ok(())
+        })
+        .await;
+        if !matches!(waited, Err(StoreError::Locked(_))) {
+            return waited;
+        }
+        bounded(async {
+            let mut write = self.begin().await?;
+            let keys: Vec<i64> = chunk.iter().map(|(key, _)| key.0).collect();
+            let free = people::lock_free(write.db(), &keys).await?;
+            let (free, locked) = split(chunk, |(key, _)| free.contains(&key.0));
+            let locked = locked.iter().map(|(key, _)| key.0).collect();
+            states(write.db(), &free).await?;
+            self.leave_locked(write, locked).await
+        })
+        .await
+    }
+
+    /// Commits what was free; what was not is locked by somebody else, or not there.
+    async fn leave_locked(&mut self, mut write: Write, rest: Vec<i64>) -> Result<(), StoreError> {
+        let missing = missing(write.db(), &rest).await?;
+        write.commit().await?;
+        let rest = rest.into_iter().map(ParticipantKey);
+        let locked = rest.filter(|key| !missing.contains(key));
+        self.flushed.locked.extend(locked);
+        self.flushed.missing.extend(missing);
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<Flushed, StoreError> {
+        bounded(async {
+            let mut write = self.begin().await?;
+            let at = self.begun.unwrap_or(write.now);
+            node::flushed(write.db(), self.store.node(), at).await?;
             write.commit().await
         })
         .await?;
+        self.flushed.missing.sort_unstable();
+        self.flushed.missing.dedup();
+        Ok(self.flushed)
     }
-    for chunk in chunks(&batch.states, CHUNK, |(key, _)| key.0) {
-        bounded(async {
-            let mut write = store.begin(&store.background).await?;
-            missing.extend(states(write.db(), chunk).await?);
-            write.commit().await
-        })
-        .await?;
-    }
-    missing.sort_unstable();
-    missing.dedup();
-    bounded(async {
-        let mut write = store.begin(&store.background).await?;
-        let at = begun.unwrap_or(write.now);
-        node::flushed(write.db(), store.node(), at).await?;
-        write.commit().await
-    })
-    .await?;
-    Ok(Flushed { missing })
+}
+
+/// Cuts a chunk in two, both in order.
+fn split<T: Clone>(chunk: &[T], is_first: impl Fn(&T) -> bool) -> (Vec<T>, Vec<T>) {
+    chunk.iter().cloned().partition(|one| is_first(one))
 }
 
 /// Writes participants seen and departed; answers which have no row.

@@ -1,11 +1,13 @@
 //! Statements on `participants`, one function each. Joins are in `admission`, heartbeats in `flush`.
 
+use std::collections::HashSet;
+
 use rollcall_protocol::{ParticipantId, Timestamp};
 use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
     rows::{self, failed, moment},
-    transaction::statement,
+    transaction::{scalar, statement},
 };
 use crate::store::{
     ParticipantKey, ParticipantRow, RoomKey, StoreError, columns::participant_columns,
@@ -49,6 +51,21 @@ pub(super) async fn list(
     .await
     .map_err(failed)?;
     page.iter().map(|row| rows::participant(row, 0)).collect()
+}
+
+/// Those of the participants that nobody else has locked, locked until the transaction ends.
+pub(super) async fn lock_free(
+    db: &mut PgConnection,
+    keys: &[i64],
+) -> Result<HashSet<i64>, StoreError> {
+    let free: Vec<i64> = scalar(
+        "SELECT key FROM participants WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE SKIP LOCKED",
+    )
+    .bind(keys)
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    Ok(free.into_iter().collect())
 }
 
 /// Makes a participant leave for good, one removal on.

@@ -1,11 +1,13 @@
 //! Statements on `rooms`, one function each, and what ends a room.
 
+use std::collections::HashSet;
+
 use rollcall_protocol::{RoomId, Timestamp};
 use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
     rows::{self, failed, get, millis, moment},
-    transaction::statement,
+    transaction::{scalar, statement},
 };
 use crate::store::{
     Counts, Created, RoomKey, RoomPatch, RoomRow, RoomSettings, StoreError,
@@ -242,6 +244,21 @@ pub(super) async fn advance(
     .await
     .map_err(failed)?;
     Ok(())
+}
+
+/// Those of the rooms that nobody else has locked, locked until the transaction ends.
+pub(super) async fn lock_free(
+    db: &mut PgConnection,
+    keys: &[i64],
+) -> Result<HashSet<i64>, StoreError> {
+    let free: Vec<i64> = scalar(
+        "SELECT key FROM rooms WHERE key = ANY ($1) ORDER BY key FOR NO KEY UPDATE SKIP LOCKED",
+    )
+    .bind(keys)
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    Ok(free.into_iter().collect())
 }
 
 /// Row counts.

@@ -57,7 +57,10 @@ pub(super) async fn flush(store: &SqliteStore, batch: &FlushBatch) -> Result<Flu
         write.commit().await
     })
     .await?;
-    Ok(Flushed { missing })
+    Ok(Flushed {
+        missing,
+        ..Flushed::default()
+    })
 }
 
 /// Writes participants seen and departed; answers which have no row.
