@@ -232,8 +232,13 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
-        self.front.close().await;
-        self.background.close().await;
+        let pools = async {
+            self.front.close().await;
+            self.background.close().await;
+            Ok(())
+        };
+        // A server that hangs sees the connections end with the process.
+        let _ = bounded(pools).await;
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

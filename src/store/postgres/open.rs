@@ -144,13 +144,16 @@ pub(super) async fn migrate(
     if !exists {
         run(&mut tx, format!("CREATE SCHEMA \"{schema}\"")).await?;
     }
-    // The migrator gives its statements names: none may be there already, nor stay behind.
-    run(&mut tx, "DEALLOCATE ALL".to_owned()).await?;
-    migrator()
-        .run_direct(None, &mut *tx, false)
-        .await
-        .map_err(migration_failed)?;
-    run(&mut tx, "DEALLOCATE ALL".to_owned()).await?;
+    let migrator = migrator();
+    if !is_applied(&mut tx, &migrator).await? {
+        // The migrator gives its statements names: none may be there already, nor stay behind.
+        run(&mut tx, "DEALLOCATE ALL".to_owned()).await?;
+        migrator
+            .run_direct(None, &mut *tx, false)
+            .await
+            .map_err(migration_failed)?;
+        run(&mut tx, "DEALLOCATE ALL".to_owned()).await?;
+    }
     tx.commit().await.map_err(failed)
 }
 
@@ -159,13 +162,31 @@ async fn run(db: &mut PgConnection, line: String) -> Result<(), StoreError> {
     done.map(drop).map_err(failed)
 }
 
+/// Whether there is nothing to apply. The migrator is not asked then: it begins with a CREATE TABLE IF NOT EXISTS, which
+/// whoever may only use the schema must not say.
+async fn is_applied(db: &mut PgConnection, migrator: &Migrator) -> Result<bool, StoreError> {
+    if !has_migrations(db).await? {
+        return Ok(false);
+    }
+    let applied: Vec<Vec<u8>> =
+        scalar("SELECT checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(db)
+            .await
+            .map_err(failed)?;
+    let wanted = migrator.iter().map(|migration| &*migration.checksum);
+    Ok(wanted.eq(applied.iter().map(Vec::as_slice)))
+}
+
+async fn has_migrations(db: &mut PgConnection) -> Result<bool, StoreError> {
+    scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(db)
+        .await
+        .map_err(failed)
+}
+
 /// Checks that the schema is the one this binary wants.
 pub(super) async fn check_version(db: &mut PgConnection) -> Result<(), StoreError> {
-    let is_there: bool = scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
-    let version: Option<i64> = match is_there {
+    let version: Option<i64> = match has_migrations(db).await? {
         true => scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
             .fetch_one(db)
             .await
