@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use crate::store::NodeTerms;
+use rollcall_protocol::OnIdle;
+use serde_json::Map;
+
+use crate::store::{NodeTerms, RoomSettings};
 
 pub(crate) use self::parse::api_keys_in;
 pub use self::{
@@ -160,6 +163,17 @@ impl Config {
     /// Whether the management API is open to this machine because no API key is set.
     pub fn dev_mode(&self) -> bool {
         self.api_keys.is_empty()
+    }
+
+    /// The settings of a room that says nothing about itself.
+    pub fn room_defaults(&self) -> RoomSettings {
+        RoomSettings {
+            idle_timeout: Some(self.room_idle_timeout),
+            on_idle: OnIdle::Delete,
+            max_participants: None,
+            max_age: self.room_max_age,
+            metadata: Map::new(),
+        }
     }
 
     /// What this node says of itself in the database.

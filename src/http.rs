@@ -6,13 +6,7 @@ mod guard;
 mod pages;
 mod problem;
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -20,8 +14,16 @@ use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    admission::Admission, clock::Clock, config::Config, connection::Deps, flusher::Flusher,
-    hub::Hub, metrics::Metrics, reaper::Reaper, store::Store,
+    admission::Admission,
+    clock::Clock,
+    config::Config,
+    connection::Deps,
+    flusher::Flusher,
+    hub::Hub,
+    metrics::Metrics,
+    node::{Node, Readiness},
+    reaper::Reaper,
+    store::Store,
 };
 
 /// What the handlers share.
@@ -68,37 +70,6 @@ pub struct Parts {
     pub handshakes: Option<DefaultKeyedRateLimiter<std::net::IpAddr>>,
 }
 
-/// Whether the node takes part, and if not, why.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicU8);
-
-/// The states of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Another node serves this database.
-    Standby,
-    /// Serving.
-    Ready,
-    /// Going away.
-    Draining,
-}
-
-impl Readiness {
-    /// Moves to a state.
-    pub fn set(&self, state: State) {
-        self.0.store(state as u8, Ordering::SeqCst);
-    }
-
-    /// The state now.
-    pub fn get(&self) -> State {
-        match self.0.load(Ordering::SeqCst) {
-            0 => State::Standby,
-            1 => State::Ready,
-            _ => State::Draining,
-        }
-    }
-}
-
 /// Management bodies are small: metadata is 4 KiB, a broadcast's payload 16 KiB by default.
 const MAX_BODY: usize = 64 * 1024;
 
@@ -113,8 +84,23 @@ pub fn handshake_limiter(config: &Config) -> Option<DefaultKeyedRateLimiter<std:
 /// Two seconds' worth: a room's browsers all come back at once after a restart, often from one address.
 const HANDSHAKE_BURST: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
 
-/// The whole HTTP surface.
-pub fn router(parts: Parts) -> Router {
+/// The whole HTTP surface of a node that listens on `listen`.
+pub fn router(node: &Node, listen: SocketAddr) -> Router {
+    let parts = Parts {
+        config: Arc::clone(&node.config),
+        hub: node.hub.clone(),
+        store: Arc::clone(&node.store),
+        admission: node.admission.clone(),
+        flusher: node.flusher.clone(),
+        reaper: node.reaper.clone(),
+        metrics: Arc::clone(&node.metrics),
+        clock: node.clock.clone(),
+        tracker: node.connections.clone(),
+        deps: Arc::clone(&node.deps),
+        listen,
+        readiness: Arc::clone(&node.readiness),
+        handshakes: handshake_limiter(&node.config),
+    };
     let app = App {
         inner: Arc::new(parts),
     };

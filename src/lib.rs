@@ -1,6 +1,6 @@
 //! Rollcall: a self-hosted real-time presence server.
 //!
-//! Arrows point one way: `presence` ← `hub` ← `connection` ← `http` ← `server`, and `store` ← `admission`, `flusher`,
+//! Arrows point one way: `presence` ← `hub` ← `connection` ← `node` ← `http` ← `server`, and `store` ← `admission`, `flusher`,
 //! `reaper`. `presence` knows neither sockets nor SQL, `store` knows neither sockets nor rosters.
 //!
 //! | module | holds |
@@ -12,7 +12,8 @@
 //! | [`http`] | connect, the management API, problems, pages |
 //! | [`store`] | what the rest may ask of a database |
 //! | [`flusher`], [`reaper`] | what is written later, and what is deleted |
-//! | [`server`] | builds the parts; start, drain and stop |
+//! | [`node`] | builds the parts; start, drain and stop |
+//! | [`server`] | a node with its listener, until a signal |
 //! | [`cli`], [`config`], [`telemetry`] | the program around it |
 
 pub mod admission;
@@ -25,6 +26,7 @@ pub mod flusher;
 pub mod http;
 pub mod hub;
 pub mod metrics;
+pub mod node;
 pub mod presence;
 pub mod reaper;
 pub mod server;

@@ -205,6 +205,10 @@ impl Decider {
         let mut makes: Vec<Made> = Vec::new();
         let mut planned = Vec::new();
         for (index, (join, facts)) in batch.into_iter().zip(transaction.facts()).enumerate() {
+            // Whoever was told 503 while the database was away is not admitted after all (rule R2).
+            if join.answer.is_closed() {
+                continue;
+            }
             if transaction.is_contended(index) {
                 let room = facts.room.as_ref().map(|room| room.key);
                 rest.contended.entry(room).or_default().push(join);

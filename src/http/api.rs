@@ -7,13 +7,10 @@ mod participants;
 pub(super) mod presence;
 mod rooms;
 
-use rollcall_protocol::OnIdle;
-use serde_json::Map;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::App;
-use crate::{config::Config, store::RoomSettings};
 
 /// Everything behind the API key. The routes are the document: what is not here is not served.
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -50,15 +47,4 @@ pub(super) fn document() -> OpenApi {
             .to_owned(),
     );
     document
-}
-
-/// The settings of a room that says nothing about itself.
-pub(crate) fn default_settings(config: &Config) -> RoomSettings {
-    RoomSettings {
-        idle_timeout: Some(config.room_idle_timeout),
-        on_idle: OnIdle::Delete,
-        max_participants: None,
-        max_age: config.room_max_age,
-        metadata: Map::new(),
-    }
 }

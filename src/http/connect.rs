@@ -152,9 +152,9 @@ fn wants_close(query: Option<&str>) -> bool {
 fn check_door(app: &App, peer: IpAddr, head: &Head) -> Result<(), Problem> {
     guard::allowed_origin(app, &head.headers)?;
     match app.readiness.get() {
-        super::State::Ready => {}
-        super::State::Standby => return Err(crate::admission::standby()),
-        super::State::Draining => return Err(crate::admission::draining()),
+        crate::node::State::Ready => {}
+        crate::node::State::Standby => return Err(crate::admission::standby()),
+        crate::node::State::Draining => return Err(crate::admission::draining()),
     }
     if let Some(limiter) = &app.handshakes
         && let Err(until) = limiter.check_key(&client_address(app, peer, &head.headers))

@@ -10,8 +10,8 @@ use axum::{
 use rollcall_protocol::{Problem, ProblemCode};
 use serde_json::json;
 
-use super::{App, State as Node, problem::ProblemResponse};
-use crate::{admission, store::StoreError};
+use super::{App, problem::ProblemResponse};
+use crate::{admission, node::State as Node, store::StoreError};
 
 /// Scripts, styles and sockets of our own only; nothing inline, nothing framed.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \

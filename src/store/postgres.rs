@@ -44,6 +44,7 @@ use crate::{
         columns::{broken, unavailable},
         verify::Check,
     },
+    telemetry::chain,
 };
 
 /// A call, or a chunk of one, that takes longer than this has failed: whoever joins was told 503 long ago.
@@ -211,7 +212,15 @@ impl Store for PostgresStore {
             write.commit().await?;
             Ok(Some(taken))
         })
-        .await?;
+        .await;
+        let taken = match taken {
+            // Somebody is still writing, a clean-up by hand perhaps: no reason not to start, only to ask again.
+            Err(StoreError::Locked(error)) => {
+                tracing::debug!(error = %chain(&*error), "cannot take over while rows are locked");
+                None
+            }
+            taken => taken?,
+        };
         Ok(taken.map(|(id, restored)| {
             *self.node.lock() = Some(id);
             restored

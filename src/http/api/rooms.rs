@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::extract::{Answer, Body, Id, List, Page, bad, no_room, present};
 use crate::{
     admission::words,
-    http::{App, api::default_settings},
+    http::App,
     hub::Ending,
     store::{Created, RoomKey, RoomPatch, RoomRow, RoomSettings},
 };
@@ -98,7 +98,7 @@ impl RoomDetails {
 
 impl NewRoom {
     fn settings(&self, app: &App) -> Answer<RoomSettings> {
-        let defaults = default_settings(&app.config);
+        let defaults = app.config.room_defaults();
         let patch = self.patch(app)?;
         Ok(RoomSettings {
             idle_timeout: patch.idle_timeout.unwrap_or(defaults.idle_timeout),

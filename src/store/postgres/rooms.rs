@@ -166,7 +166,8 @@ pub(super) async fn patch(
     };
     patch.apply(&mut room.settings);
     let row = statement(concat!(
-        "UPDATE rooms SET idle_timeout_ms = $2, on_idle = $3, max_participants = $4, max_age_ms = $5, metadata = $6::text::json
+        "UPDATE rooms SET idle_timeout_ms = $2, on_idle = $3, max_participants = $4, max_age_ms = $5,
+                metadata = coalesce($6::text::json, metadata)
          WHERE key = $1 RETURNING ",
         room_columns!("")
     ))
@@ -175,7 +176,7 @@ pub(super) async fn patch(
     .bind(on_idle_word(room.settings.on_idle))
     .bind(room.settings.max_participants.map(i64::from))
     .bind(room.settings.max_age.map(millis))
-    .bind(json(&room.settings.metadata)?)
+    .bind(patch.metadata.as_ref().map(json).transpose()?)
     .fetch_optional(db)
     .await
     .map_err(failed)?;

@@ -6,6 +6,7 @@ use std::{error::Error, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use rollcall_protocol::{InviteId, ParticipantId, Timestamp};
+use serde_json::{Map, Value};
 use sqlx::{Decode, Postgres, Row, Type, migrate::MigrateError, postgres::PgRow};
 
 use crate::store::{
@@ -19,10 +20,9 @@ const LONGEST_MS: i64 = 315_360_000_000_000;
 
 /// Reads `room_columns!` beginning at `at`.
 pub(super) fn room(row: &PgRow, at: usize) -> Result<RoomRow, StoreError> {
-    // json travels as its text, under a type of its own.
-    let metadata: &str = row.try_get_unchecked(at + 8).map_err(failed)?;
+    let key = RoomKey(get(row, at)?);
     Ok(RoomRow {
-        key: RoomKey(get(row, at)?),
+        key,
         id: parsed(row, at + 1)?,
         created_at: timestamp(row, at + 2)?,
         last_active_at: timestamp(row, at + 3)?,
@@ -31,9 +31,20 @@ pub(super) fn room(row: &PgRow, at: usize) -> Result<RoomRow, StoreError> {
             on_idle: on_idle(get(row, at + 5)?)?,
             max_participants: quantity(row, at + 6)?,
             max_age: duration(get(row, at + 7)?)?,
-            metadata: serde_json::from_str(metadata).map_err(broken)?,
+            metadata: metadata(row, at + 8, key)?,
         },
     })
+}
+
+/// Reads metadata; empty where other software wrote what is JSON to PostgreSQL and not to this server: numbers beyond an
+/// `f64`, half a surrogate pair, hundreds of levels. One such room must not keep a server from starting.
+fn metadata(row: &PgRow, at: usize, room: RoomKey) -> Result<Map<String, Value>, StoreError> {
+    // json travels as its text, under a type of its own.
+    let text: &str = row.try_get_unchecked(at).map_err(failed)?;
+    Ok(serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(room.key = room.0, %error, "the metadata of a room cannot be read and is shown as empty");
+        Map::new()
+    }))
 }
 
 /// Reads `participant_columns!` beginning at `at`.
@@ -154,9 +165,10 @@ fn may_pass(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             // Connection, transaction rollback (deadlock), resources (disk full), prerequisite state (lock timeout),
-            // operator (shut down, cancelled), system (I/O); and a primary that has become a standby.
+            // operator (shut down, cancelled), system (I/O); and a primary that has become a standby: what it says to a
+            // write, and to BEGIN READ WRITE.
             let class = code.get(..2).unwrap_or_default();
-            matches!(class, "08" | "40" | "53" | "55" | "57" | "58") || &*code == "25006"
+            matches!(class, "08" | "40" | "53" | "55" | "57" | "58") || matches!(&*code, "25006" | "0A000")
         }
         _ => false,
     }
