@@ -3,8 +3,8 @@
 use rollcall::{clock::Clock, config::Database, store::postgres::PostgresStore};
 use rollcall_test_cluster::Shared;
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, Row, ValueRef,
-    postgres::{PgDatabaseError, PgRow},
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, ValueRef,
+    postgres::{PgConnectOptions, PgDatabaseError, PgRow},
 };
 use uuid::Uuid;
 
@@ -25,12 +25,17 @@ impl Bench {
 
     /// In a database of its own, for what does not stay within a schema.
     pub async fn with_database() -> Self {
+        Self::with_database_as("").await
+    }
+
+    /// The same with options of `CREATE DATABASE`.
+    pub async fn with_database_as(options: &str) -> Self {
         let mut bench = Self::new();
         let name = unique("base");
         bench
             .db()
             .await
-            .run(format!("CREATE DATABASE {name}"))
+            .run(format!("CREATE DATABASE {name} {options}"))
             .await;
         let (server, _) = bench.database.url.expose().rsplit_once('/').unwrap();
         let url = format!("{server}/{name}");
@@ -82,7 +87,9 @@ pub struct Refusal {
 
 impl Db {
     pub async fn connect(url: &str) -> Self {
-        Self(PgConnection::connect(url).await.unwrap())
+        // As poolers want it.
+        let options = url.parse::<PgConnectOptions>().unwrap();
+        Self(options.extra_float_digits(None).connect().await.unwrap())
     }
 
     pub async fn run(&mut self, sql: impl Into<String>) -> u64 {
@@ -110,11 +117,17 @@ impl Db {
     /// What a query finds, a line a row, `|` between columns, nothing for NULL.
     pub async fn table(&mut self, sql: impl Into<String>) -> Vec<String> {
         let sql = sql.into();
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql.clone()))
-            .fetch_all(&mut self.0)
+        self.try_table(&sql)
             .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
-        rows.iter().map(line).collect()
+            .unwrap_or_else(|refusal| panic!("{sql}: {refusal:?}"))
+    }
+
+    pub async fn try_table(&mut self, sql: &str) -> Result<Vec<String>, Refusal> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .fetch_all(&mut self.0)
+            .await;
+        rows.map(|rows| rows.iter().map(line).collect())
+            .map_err(|error| refusal(&error))
     }
 
     /// The one row that a query finds.

@@ -13,6 +13,7 @@ mod constraints;
 mod expiry;
 mod life;
 mod move_in;
+mod old_version;
 mod other_writers;
 mod pooler;
 mod schema;

@@ -2,14 +2,15 @@
 
 use rollcall::{
     clock::Clock,
-    store::{ReapCriteria, RoomKey, Store, postgres::PostgresStore},
+    config::Secret,
+    store::{ReapCriteria, RoomKey, Store, StoreError, postgres::PostgresStore},
 };
 use rollcall_test_cluster::Pooler;
 use tokio::task::JoinSet;
 
 use crate::{
     bench::{Bench, Db, unique},
-    life::{TERMS, departed, guest, join, make_invite, make_room, row, see, settings, user},
+    life::{TERMS, departed, guest, join, make_invite, make_room, row, see, user},
 };
 
 /// An application with tables of our names, and functions that stand before PostgreSQL's own for whoever is not careful.
@@ -98,9 +99,10 @@ async fn everything_lives_in_the_schema_beside_an_application_with_the_same_tabl
 
     // Other software, with the application's own path: our functions and our trigger are not led astray.
     db.run(format!("SET search_path = {path}")).await;
-    let touched =
-        format!("UPDATE {schema}.participants SET name = 'Ann' WHERE user_id = 'ann' RETURNING 1");
-    db.one(touched).await;
+    let people = format!("{schema}.participants");
+    db.run(format!("UPDATE {people} SET last_seen_at = '2002-02-02'"))
+        .await;
+    db.run(format!("UPDATE {people} SET name = 'Ann'")).await;
     assert!(row(&store, &ann.participant).await.last_seen_at >= now);
     make_room(&store, "idle").await;
     db.run(format!(
@@ -151,7 +153,7 @@ async fn stores_that_open_at_once_through_a_pooler_make_one_schema() {
     let mut bench = Bench::new();
     let pooler = Pooler::start(&bench.cluster.url());
     let direct = bench.database.url.clone();
-    bench.database.url = rollcall::config::Secret::new(pooler.url());
+    bench.database.url = Secret::new(pooler.url());
     open_many(&bench, 6).await;
     // The same sessions again, now with something there, and with another schema.
     for _ in 0..4 {
@@ -166,39 +168,77 @@ async fn stores_that_open_at_once_through_a_pooler_make_one_schema() {
     assert_eq!(bench.db().await.table(versions).await, ["1|t"]);
 }
 
-#[tokio::test]
-async fn who_may_use_the_schema_but_make_nothing_can_serve() {
-    let mut bench = Bench::new();
-    PostgresStore::migrate(&bench.database).await.unwrap();
-    let (schema, role) = (bench.schema().to_owned(), unique("role"));
-    bench
-        .db()
-        .await
-        .run(format!(
-            "CREATE ROLE {role} LOGIN;
-             GRANT USAGE ON SCHEMA {schema} TO {role};
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"
-        ))
+/// Lets a role of its own in, which may what `rights` say, and nothing more.
+async fn as_role(bench: &mut Bench, rights: impl Fn(&str) -> String) {
+    let role = unique("role");
+    let mut db = bench.db().await;
+    db.run(format!("CREATE ROLE {role} LOGIN; {}", rights(&role)))
         .await;
-    let url = bench.database.url.expose().replace("rollcall@", &format!("{role}@"));
-    bench.database.url = rollcall::config::Secret::new(url);
+    let url = bench.database.url.expose();
+    bench.database.url = Secret::new(url.replace("rollcall@", &format!("{role}@")));
+}
+
+/// What a server does, and an operator in psql, as the same role.
+async fn serves(bench: &Bench) {
     let store = bench.open().await;
     store.take_over(TERMS).await.unwrap().unwrap();
     store.signing_key().await.unwrap();
     make_room(&store, "r").await;
     make_invite(&store, "r", 1).await;
-    let ann = join(&store, user("r", "ann")).await;
-    see(&store, &ann.participant, store.clock().now(), None)
-        .await
-        .unwrap();
-    store.delete_room(&"r".parse().unwrap()).await.unwrap();
+    let ann = join(&store, user("r", "ann")).await.participant;
+    let now = store.clock().now();
+    see(&store, &ann, now, departed(&ann, now)).await.unwrap();
+    for check in PostgresStore::verify(&bench.database).await {
+        assert!(check.outcome.is_ok(), "{check:?}");
+    }
     store.stop().await.unwrap();
-    let clean = format!("SELECT * FROM {schema}.cleanup_inactive_rooms()");
-    assert_eq!(bench.db().await.table(clean).await, [""; 0]);
+    let mut db = bench.db().await;
+    db.run("UPDATE participants SET name = 'Ann'").await;
+    db.run("UPDATE participants SET last_seen_at = '2001-01-01'; UPDATE rooms SET last_active_at = '2001-01-01'")
+        .await;
+    let clean = "SELECT * FROM cleanup_inactive_rooms()";
+    assert_eq!(db.table(clean).await, ["r|1"]);
+}
 
-    // And what is not there, it says so: it may not make it.
+#[tokio::test]
+async fn who_is_no_superuser_can_make_the_schema_and_serve() {
+    let mut bench = Bench::with_database().await;
+    let (_, database) = bench.database.url.expose().rsplit_once('/').unwrap();
+    let grant = format!("GRANT CREATE ON DATABASE {database} TO");
+    as_role(&mut bench, |role| format!("{grant} {role}")).await;
+    serves(&bench).await;
+}
+
+#[tokio::test]
+async fn who_may_use_the_schema_but_make_nothing_can_serve() {
+    let mut bench = Bench::new();
+    PostgresStore::migrate(&bench.database).await.unwrap();
+    let schema = bench.schema().to_owned();
+    as_role(&mut bench, |role| {
+        format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}"
+        )
+    })
+    .await;
+    serves(&bench).await;
+    // What is not there it may not make, and is told so.
     bench.database.schema = unique("test");
     let error = PostgresStore::migrate(&bench.database).await.unwrap_err();
-    assert!(matches!(error, rollcall::store::StoreError::Broken(_)));
-    let _ = settings();
+    assert!(matches!(error, StoreError::Broken(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_name_is_refused() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let options = format!("TEMPLATE template0 LOCALE 'C' ENCODING '{encoding}'");
+        let bench = Bench::with_database_as(&options).await;
+        let error = PostgresStore::migrate(&bench.database).await.unwrap_err();
+        assert!(format!("{error:?}").contains("UTF8"), "{error:?}");
+        let schema = format!(
+            "SELECT count(*) FROM pg_namespace WHERE nspname = '{}'",
+            bench.schema()
+        );
+        assert_eq!(bench.db().await.one(schema).await, "0");
+    }
 }

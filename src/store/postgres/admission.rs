@@ -152,7 +152,9 @@ struct Locked {
     invites: HashSet<InviteKey>,
 }
 
-/// Locks rooms, then invites, each in the order of keys; the argument says what to do about what is locked already.
+/// Locks rooms, then invites, each in the order of keys; the argument says what to do about what is locked already. No
+/// invite without its room: a reaper that has the room waits for the invite, and this transaction may come to wait for
+/// the reaper, where it makes a room under the id of one that is being deleted.
 macro_rules! lock_statement {
     ($wait:literal) => {
         concat!(
@@ -164,7 +166,9 @@ macro_rules! lock_statement {
                  SELECT key FROM rooms WHERE key IN (SELECT key FROM asked) ORDER BY key FOR NO KEY UPDATE ",
             $wait,
             "), locked_invites AS MATERIALIZED (
-                 SELECT key FROM invites WHERE token_hash = ANY ($1) ORDER BY key FOR NO KEY UPDATE ",
+                 SELECT key FROM invites
+                 WHERE token_hash = ANY ($1) AND (room_key IS NULL OR room_key IN (SELECT key FROM locked_rooms))
+                 ORDER BY key FOR NO KEY UPDATE ",
             $wait,
             ")
              SELECT true, key FROM locked_rooms UNION ALL SELECT false, key FROM locked_invites"

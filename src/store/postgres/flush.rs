@@ -53,7 +53,10 @@ struct Flush<'a> {
 
 impl Flush<'_> {
     async fn begin(&mut self) -> Result<Write, StoreError> {
-        let write = self.store.begin(&self.store.background).await?;
+        let store = self.store;
+        let write = store
+            .begin_as(&store.background, &store.openings.flush, store.node())
+            .await?;
         self.begun.get_or_insert(write.now);
         Ok(write)
     }
@@ -168,12 +171,50 @@ pub(super) async fn participants(
     db: &mut PgConnection,
     seen: &[Seen],
 ) -> Result<Vec<ParticipantKey>, StoreError> {
-    let columns = SeenColumns::new(seen);
-    // A generation that is NULL (no departure) makes the comparison NULL, which is no.
+    let (departed, present): (Vec<&Seen>, Vec<&Seen>) =
+        seen.iter().partition(|seen| seen.departed.is_some());
+    let written = heartbeats(db, &present).await? + departures(db, &departed).await?;
+    if written == seen.len() as u64 {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<i64> = seen.iter().map(|seen| seen.key.0).collect();
+    missing(db, &keys).await
+}
+
+/// Moves `last_seen_at` of those who are there. Who has left since was seen to the end.
+async fn heartbeats(db: &mut PgConnection, seen: &[&Seen]) -> Result<u64, StoreError> {
+    if seen.is_empty() {
+        return Ok(0);
+    }
+    // Arrays side by side in a SELECT: a third of what the same take as a function of several arrays.
+    let done = statement(
+        "UPDATE participants AS p
+         SET last_seen_at = seen.at, left_at = CASE WHEN p.left_at IS NOT NULL THEN greatest(p.left_at, seen.at) END
+         FROM (SELECT unnest($1::bigint[]) AS key, unnest($2::timestamptz[]) AS at) AS seen
+         WHERE p.key = seen.key AND seen.at > p.last_seen_at",
+    )
+    .bind(keys(seen))
+    .bind(times(seen))
+    .execute(db)
+    .await
+    .map_err(failed)?;
+    Ok(done.rows_affected())
+}
+
+/// Ends the generations that departed, unless a newer one has begun.
+async fn departures(db: &mut PgConnection, seen: &[&Seen]) -> Result<u64, StoreError> {
+    if seen.is_empty() {
+        return Ok(0);
+    }
+    let departed = || seen.iter().filter_map(|seen| seen.departed);
+    let left_at: Vec<_> = departed()
+        .map(|departed| moment(departed.left_at))
+        .collect();
+    let generations: Vec<_> = departed().map(|departed| departed.generation).collect();
     let done = statement(
         "UPDATE participants AS p SET
              last_seen_at = greatest(p.last_seen_at, seen.at),
-             is_active = p.is_active AND coalesce(p.generation > seen.generation, true),
+             is_active = p.is_active AND p.generation > seen.generation,
              left_at = CASE
                  WHEN p.is_active AND p.generation <= seen.generation THEN greatest(seen.left_at, seen.at, p.last_seen_at)
                  WHEN NOT p.is_active THEN greatest(p.left_at, seen.at)
@@ -182,17 +223,22 @@ pub(super) async fn participants(
          WHERE p.key = seen.key
            AND (seen.at > p.last_seen_at OR (p.is_active AND p.generation <= seen.generation))",
     )
-    .bind(&columns.keys)
-    .bind(columns.at)
-    .bind(columns.left_at)
-    .bind(columns.generations)
-    .execute(&mut *db)
+    .bind(keys(seen))
+    .bind(times(seen))
+    .bind(left_at)
+    .bind(generations)
+    .execute(db)
     .await
     .map_err(failed)?;
-    if done.rows_affected() == seen.len() as u64 {
-        return Ok(Vec::new());
-    }
-    missing(db, &columns.keys).await
+    Ok(done.rows_affected())
+}
+
+fn keys(seen: &[&Seen]) -> Vec<i64> {
+    seen.iter().map(|seen| seen.key.0).collect()
+}
+
+fn times(seen: &[&Seen]) -> Vec<DateTime<Utc>> {
+    seen.iter().map(|seen| moment(seen.last_seen_at)).collect()
 }
 
 /// Writes states, or deletes them; answers which participants have no row.
@@ -239,27 +285,4 @@ async fn missing(db: &mut PgConnection, keys: &[i64]) -> Result<Vec<ParticipantK
     .await
     .map_err(failed)?;
     Ok(keys.into_iter().map(ParticipantKey).collect())
-}
-
-/// A chunk as one array a column.
-struct SeenColumns {
-    keys: Vec<i64>,
-    at: Vec<DateTime<Utc>>,
-    left_at: Vec<Option<DateTime<Utc>>>,
-    generations: Vec<Option<i64>>,
-}
-
-impl SeenColumns {
-    fn new(seen: &[Seen]) -> Self {
-        let left = |seen: &Seen| seen.departed.map(|departed| moment(departed.left_at));
-        Self {
-            keys: seen.iter().map(|seen| seen.key.0).collect(),
-            at: seen.iter().map(|seen| moment(seen.last_seen_at)).collect(),
-            left_at: seen.iter().map(left).collect(),
-            generations: seen
-                .iter()
-                .map(|seen| seen.departed.map(|departed| departed.generation))
-                .collect(),
-        }
-    }
 }

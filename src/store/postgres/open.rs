@@ -25,6 +25,9 @@ pub(super) const VERSION: i64 = 1;
 /// How long to wait for a connection: less than a guest waits for the answer. sqlx's 30 s would hang everybody for a whole
 /// outage and longer (TARGETS.md, "Outages").
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a pooled connection may take to show that it is alive. sqlx waits for ever where the network drops what is sent,
+/// which costs the try on the way out and the place in the pool on the way back.
+const PING_LIMIT: Duration = Duration::from_secs(1);
 /// Flush and reaper do not queue behind joins, nor joins behind them; one connection each.
 const BACKGROUND_CONNECTIONS: u32 = 2;
 /// Connections beyond what the quiet hours need go back to the database.
@@ -79,10 +82,18 @@ pub(super) fn pools(options: &PgConnectOptions, connections: u32) -> (PgPool, Pg
             .acquire_timeout(ACQUIRE_LIMIT)
             .idle_timeout(IDLE_LIMIT)
             .max_lifetime(LIFETIME)
-            .test_before_acquire(true)
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_alive(connection)))
+            .after_release(|connection, _| Box::pin(is_alive(connection)))
             .connect_lazy_with(options.clone())
     };
     (pool(connections), pool(BACKGROUND_CONNECTIONS))
+}
+
+/// Whether a connection may be used again. Dead ones are closed without a word: the log says once that the database is away.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let pinged = tokio::time::timeout(PING_LIMIT, connection.ping()).await;
+    Ok(matches!(pinged, Ok(Ok(()))))
 }
 
 /// Connects, waiting for a database that is not there yet, for as long as the operator said, and saying what for.

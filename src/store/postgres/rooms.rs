@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{
     Counts, Created, RoomKey, RoomPatch, RoomRow, RoomSettings, StoreError,
-    columns::{broken, json, on_idle_word, room_columns},
+    columns::{json, on_idle_word, room_columns},
 };
 
 /// Inserts a room, unless the id is taken.
@@ -21,8 +21,8 @@ pub(super) async fn create(
     id: &RoomId,
     settings: &RoomSettings,
 ) -> Result<Created, StoreError> {
-    // Whoever took the id may be gone again by the time it is looked up.
-    for _ in 0..3 {
+    // Whoever took the id may be gone again by the time it is looked up; the call's limit is the loop's.
+    loop {
         if let Some(room) = insert(db, now, id, settings).await? {
             return Ok(Created::New(room));
         }
@@ -30,7 +30,6 @@ pub(super) async fn create(
             return Ok(Created::Exists(room));
         }
     }
-    Err(broken("a room's id is taken by no room"))
 }
 
 async fn insert(

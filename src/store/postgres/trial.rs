@@ -31,11 +31,12 @@ const INDEXES: [&str; 4] = [
     "participants_invite_client",
     "invites_room_key",
 ];
-const FUNCTIONS: [&str; 5] = [
+const FUNCTIONS: [&str; 6] = [
     "reap_rooms",
     "cleanup_inactive_rooms",
     "check_room_expiry",
     "why_not_reap",
+    "seat_silence",
     "see_participant",
 ];
 /// Fewer updates than this say nothing about their share.
@@ -321,9 +322,13 @@ async fn expiry_and_other_writer(
         .execute(&mut *db)
         .await
         .map_err(failed)?;
+    statement("UPDATE participants SET name = 'somebody else' WHERE key = $1")
+        .bind(participant.0)
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
     let seen: bool = scalar(
-        "UPDATE participants SET name = 'somebody else' WHERE key = $1
-         RETURNING last_seen_at > clock_timestamp() - interval '1 minute'",
+        "SELECT last_seen_at > clock_timestamp() - interval '1 minute' FROM participants WHERE key = $1",
     )
     .bind(participant.0)
     .fetch_one(db)
