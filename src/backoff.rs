@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance;
+
 /// Full-jitter exponential back-off: each wait is drawn between a floor and a ceiling that doubles up to a cap.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
@@ -27,7 +29,7 @@ impl Backoff {
             .saturating_mul(1 << self.failures.min(16))
             .min(self.cap);
         self.failures += 1;
-        ceiling.mul_f64(rand::random_range(0.5..=1.0))
+        ceiling.mul_f64(chance::between(0.5, 1.0))
     }
 
     /// Starts over after a success.
@@ -38,5 +40,5 @@ impl Backoff {
 
 /// `interval`, a tenth more or less, so that several nodes and tasks do not tick together.
 pub(crate) fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.9..=1.1))
+    interval.mul_f64(chance::between(0.9, 1.1))
 }

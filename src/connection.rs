@@ -11,12 +11,14 @@ use std::{convert::Infallible, sync::Arc};
 use rollcall_protocol::{ConnectionId, ExpiryReason, PROTOCOL_VERSION, SelfView, ServerMessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use self::inbox::Inbox;
 pub use self::socket::websocket_config;
 use crate::{
     admission::{Admission, Admitted, ResumeClaims, TokenEnd},
+    chance,
     config::Config,
     hub::{Ending, Event, Place, Seating, Welcome},
     metrics::Metrics,
@@ -31,15 +33,26 @@ pub struct Deps {
     pub admission: Admission,
     /// Where frames and endings are counted.
     pub metrics: Arc<Metrics>,
+    /// Breaks the connections that do not end by themselves while the node goes away.
+    pub cut: CancellationToken,
 }
 
 /// Serves one admitted client until it or the server ends the connection; dropping the future leaves as a broken
 /// connection does.
-pub async fn run<S>(mut socket: WebSocketStream<S>, admitted: Admitted, deps: Arc<Deps>)
+pub async fn run<S>(socket: WebSocketStream<S>, admitted: Admitted, deps: Arc<Deps>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let connection = ConnectionId(rand::random());
+    let cut = deps.cut.clone();
+    cut.run_until_cancelled(serve(socket, admitted, &deps))
+        .await;
+}
+
+async fn serve<S>(mut socket: WebSocketStream<S>, admitted: Admitted, deps: &Deps)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connection = ConnectionId(chance::number());
     let seating = Seating {
         connection,
         resumes: admitted.resumes,
@@ -52,7 +65,7 @@ where
                 token: admitted.token,
                 user_id: admitted.user_id,
                 place,
-                deps: &deps,
+                deps,
             };
             let Err(ending) = client.talk(&mut socket, welcome).await;
             client.place.ends(ending);
@@ -150,7 +163,7 @@ impl Client<'_> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut event = Some(event);
-        for _ in 0..socket::GATHER {
+        for gathered in 1.. {
             let message = match event {
                 None => break,
                 Some(Event::Frame(text)) => Message::Text(text),
@@ -167,6 +180,10 @@ impl Client<'_> {
                 }
             };
             socket::feed(socket, message).await?;
+            // What is taken must be sent: the next is left where it is once enough has gathered.
+            if gathered == socket::GATHER {
+                break;
+            }
             event = self.place.next_now();
         }
         socket::flush(socket).await

@@ -188,16 +188,23 @@ impl Flusher {
 
     /// Rows that are gone take their seats along: the room was closed behind our back, or the participant removed.
     async fn look_after(&self, pending: &mut Pending, missing: &[ParticipantKey]) {
-        for key in missing {
-            let Some(owed) = pending.seen.get(key) else {
-                continue;
+        // Once a room, however many were in it: others wait for the flush.
+        let mut looked: HashMap<RoomKey, bool> = HashMap::new();
+        for owed in missing.iter().filter_map(|key| pending.seen.get(key)) {
+            let is_there = match looked.get(&owed.room) {
+                Some(is_there) => *is_there,
+                None => match self.inner.store.room_by_key(owed.room).await {
+                    Ok(row) => *looked.entry(owed.room).or_insert(row.is_some()),
+                    Err(error) => {
+                        error!(error = %chain(&error), room.key = %owed.room, "room not looked at");
+                        continue;
+                    }
+                },
             };
-            match self.inner.store.room_by_key(owed.room).await {
-                Ok(None) => self.inner.hub.evict(owed.room, Ending::RoomClosed),
-                Ok(Some(_)) => self.inner.hub.remove(owed.room, owed.id),
-                Err(error) => {
-                    error!(error = %chain(&error), room.key = %owed.room, "room not looked at");
-                }
+            if is_there {
+                self.inner.hub.remove(owed.room, owed.id, i64::MAX);
+            } else {
+                self.inner.hub.evict(owed.room, Ending::RoomClosed);
             }
         }
     }

@@ -255,17 +255,17 @@ impl Hub {
         );
         for room in self.live_rooms() {
             for line in room.lines() {
-                line.signal(line::PING);
+                line.forgive(shared.tick());
             }
         }
     }
 
+    /// In the order of their keys, so that a simulation meets them in the same order again.
     fn live_rooms(&self) -> Vec<Arc<Room>> {
-        self.inner
-            .rooms
-            .iter()
-            .map(|entry| Arc::clone(entry.value()))
-            .collect()
+        let rooms = self.inner.rooms.iter();
+        let mut rooms: Vec<_> = rooms.map(|entry| Arc::clone(entry.value())).collect();
+        rooms.sort_unstable_by_key(|room| room.key);
+        rooms
     }
 
     /// Takes in what the previous node left, each seat for the restart grace.
@@ -382,7 +382,7 @@ impl Hub {
         loop {
             let room = self.find_or_make(row);
             match room.reserve(id, row.settings.max_participants, limit) {
-                Reserve::Done => return Ok(Reservation::new(self.clone(), room, id)),
+                Reserve::Done => return Ok(Reservation::new(self.clone(), room, id, 0)),
                 Reserve::Full(full) => {
                     self.tidy(row.key);
                     return Err(full);
@@ -406,7 +406,7 @@ impl Hub {
         let room = self.find(key)?;
         let limit = self.shared().options.connections_per_participant;
         let held = room.reserve_held(id, removals, limit)?;
-        Some(held.map(|()| Reservation::new(self.clone(), room, id)))
+        Some(held.map(|()| Reservation::new(self.clone(), room, id, removals)))
     }
 
     /// Ends a room for everybody in it and forgets it.
@@ -416,10 +416,10 @@ impl Hub {
         }
     }
 
-    /// Takes a participant out of a room.
-    pub fn remove(&self, key: RoomKey, id: ParticipantId) {
+    /// Takes a participant out of a room: it has now been removed so many times.
+    pub fn remove(&self, key: RoomKey, id: ParticipantId, removals: i64) {
         if let Some(room) = self.find(key) {
-            room.remove(id, self.shared());
+            room.remove(id, removals, self.shared());
             self.tidy(key);
         }
     }

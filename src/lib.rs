@@ -15,9 +15,11 @@
 //! | [`node`] | builds the parts; start, drain and stop |
 //! | [`server`] | a node with its listener, until a signal |
 //! | [`cli`], [`config`], [`telemetry`] | the program around it |
+//! | [`clock`], [`chance`] | the only places that ask what time it is, and for luck |
 
 pub mod admission;
 mod backoff;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -37,6 +37,8 @@ use crate::{
 
 /// How often a second node asks whether it may take over.
 const TAKE_OVER_EVERY: Duration = Duration::from_millis(500);
+/// The part of the drain timeout after which connections are cut.
+const PATIENCE: f64 = 0.8;
 /// The last flush may take this long beyond the drain.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
@@ -150,6 +152,7 @@ impl Node {
             config: Arc::clone(&config),
             admission: admission.clone(),
             metrics: Arc::clone(&metrics),
+            cut: CancellationToken::new(),
         });
         let node = Self {
             config,
@@ -256,7 +259,16 @@ impl Node {
         self.readiness.set(State::Draining);
         self.hub.drain();
         self.connections.close();
-        self.connections.wait().await;
+        // A client that does not take its goodbye must not cost the whole node its clean end.
+        let patience = self.config.drain_timeout.mul_f64(PATIENCE);
+        if timeout(patience, self.connections.wait()).await.is_err() {
+            warn!(
+                connections = self.connections.len(),
+                "cutting connections that do not end"
+            );
+            self.deps.cut.cancel();
+            self.connections.wait().await;
+        }
         listener.cancel();
         self.stop.cancel();
         self.services.close();

@@ -3,7 +3,7 @@
 //! One group at a time for each room: what comes meanwhile is parked and goes together with the next.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Aside {
     groups: JoinSet<()>,
     /// What each group is about; `None`: joins that failed together, each to be tried alone.
     about: HashMap<Id, Option<RoomKey>>,
-    parked: HashMap<Option<RoomKey>, Vec<Join>>,
+    parked: BTreeMap<Option<RoomKey>, Vec<Join>>,
 }
 
 impl Aside {

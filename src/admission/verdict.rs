@@ -6,12 +6,14 @@ use std::time::Duration;
 use rollcall_protocol::{
     DisplayName, ParticipantId, Problem, ProblemCode, RoomId, Timestamp, UserId,
 };
-use uuid::Uuid;
 
 use super::{ResumeClaims, words};
-use crate::store::{
-    AccessMethod, Facts, Identity, InviteKey, InviteRow, JoinParticipant, JoinRoom, ParticipantRow,
-    RoomEndCause, RoomKey, RoomRow, RoomSettings,
+use crate::{
+    chance,
+    store::{
+        AccessMethod, Facts, Identity, InviteKey, InviteRow, JoinParticipant, JoinRoom,
+        ParticipantRow, RoomEndCause, RoomKey, RoomRow, RoomSettings,
+    },
 };
 
 /// Who asks, with what they brought along.
@@ -165,6 +167,7 @@ fn judge_invite(
     let name = name.cloned().unwrap_or_else(guest);
     Ok(newcomer(
         row,
+        at.now,
         None,
         name,
         AccessMethod::Invite,
@@ -193,8 +196,13 @@ fn judge_user(
             id: room_id.clone(),
             settings: at.defaults.clone(),
         };
-        let (id, participant) =
-            new_participant(Some(user_id.clone()), new_name(), AccessMethod::Token, None);
+        let (id, participant) = new_participant(
+            at.now,
+            Some(user_id.clone()),
+            new_name(),
+            AccessMethod::Token,
+            None,
+        );
         return Ok(Plan {
             room,
             participant,
@@ -210,6 +218,7 @@ fn judge_user(
         Some(participant) => returning(row, participant, name),
         None => newcomer(
             row,
+            at.now,
             Some(user_id.clone()),
             new_name(),
             AccessMethod::Token,
@@ -333,12 +342,13 @@ fn returning(row: &RoomRow, participant: &ParticipantRow, name: Option<&DisplayN
 
 fn newcomer(
     row: &RoomRow,
+    now: Timestamp,
     user_id: Option<UserId>,
     name: DisplayName,
     access_method: AccessMethod,
     invite: Option<(InviteKey, Option<[u8; 32]>)>,
 ) -> Plan {
-    let (id, participant) = new_participant(user_id, name, access_method, invite);
+    let (id, participant) = new_participant(now, user_id, name, access_method, invite);
     Plan {
         room: JoinRoom::Existing(row.key),
         participant,
@@ -348,12 +358,13 @@ fn newcomer(
 }
 
 fn new_participant(
+    now: Timestamp,
     user_id: Option<UserId>,
     name: DisplayName,
     access_method: AccessMethod,
     invite: Option<(InviteKey, Option<[u8; 32]>)>,
 ) -> (ParticipantId, JoinParticipant) {
-    let id = ParticipantId(Uuid::now_v7());
+    let id = ParticipantId(chance::uuid(now));
     (
         id,
         JoinParticipant::New {

@@ -2,7 +2,11 @@
 //! transaction and nobody waits for company. What somebody else has locked is passed over and waited for aside, so that one
 //! locked room holds nobody else up.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use rollcall_protocol::{Problem, RoomView, Timestamp, UserId};
 use tokio::{
@@ -110,7 +114,7 @@ struct Rest {
     /// Must wait for this transaction's commit: a second join of a participant, or into a room, that it makes.
     deferred: Vec<Join>,
     /// Somebody else has their room locked.
-    contended: HashMap<Option<RoomKey>, Vec<Join>>,
+    contended: BTreeMap<Option<RoomKey>, Vec<Join>>,
     /// Failed together, maybe because of one of them.
     failed: Vec<Join>,
 }
@@ -179,10 +183,12 @@ impl Decider {
                 .into_iter()
                 .zip(joined)
                 .for_each(|(planned, joined)| self.seat(planned, joined)),
-            Err(error @ (StoreError::Broken(_) | StoreError::Locked(_))) if planned.len() > 1 => {
+            Err(error @ (StoreError::Broken(_) | StoreError::Locked(_)))
+                if planned.len() > 1 || wait == LockWait::Skip =>
+            {
                 tracing::warn!(
                     error = %chain(&error),
-                    "a group of joins failed, trying each alone"
+                    "joins failed, trying each alone"
                 );
                 rest.failed = planned.into_iter().map(|planned| planned.join).collect();
             }

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{config::Config, hub::Ending};
+use crate::{chance, config::Config, hub::Ending};
 
 /// A client that cannot take a frame in this time is closed with 1013.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
@@ -141,5 +141,5 @@ where
 
 /// Spread over a third of the restart grace, so that everybody is back before anybody is seen to have left.
 fn come_back_after(config: &Config) -> Duration {
-    (config.restart_grace / 3).mul_f64(rand::random_range(0.0..1.0))
+    (config.restart_grace / 3).mul_f64(chance::between(0.0, 1.0))
 }

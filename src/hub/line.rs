@@ -107,6 +107,14 @@ impl Line {
         self.signal(PING);
     }
 
+    /// Begins the patience afresh, after a stall in which nobody could be heard.
+    pub(super) fn forgive(&self, now: Ticks) {
+        if self.is_doubted() {
+            self.doubted.store(now.0.max(1), Ordering::Relaxed);
+        }
+        self.signal(PING);
+    }
+
     /// In doubt and not heard since: its seat belongs to who resumed.
     pub(super) fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::Relaxed) != 0

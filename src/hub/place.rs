@@ -28,22 +28,26 @@ pub struct Reservation {
     room: Arc<Room>,
     id: ParticipantId,
     joined: Option<Box<Joined>>,
+    /// How often the participant had been removed by the verdict; one more makes it void.
+    removals: i64,
     is_open: bool,
 }
 
 impl Reservation {
-    pub(super) fn new(hub: Hub, room: Arc<Room>, id: ParticipantId) -> Self {
+    pub(super) fn new(hub: Hub, room: Arc<Room>, id: ParticipantId, removals: i64) -> Self {
         Self {
             hub,
             room,
             id,
             joined: None,
+            removals,
             is_open: true,
         }
     }
 
     /// Notes what the store committed.
     pub fn commit(&mut self, joined: Joined) {
+        self.removals = joined.participant.removals;
         self.joined = Some(Box::new(joined));
     }
 
@@ -63,9 +67,8 @@ impl Reservation {
     /// Sits down: from here on the others see the participant.
     ///
     /// # Errors
-    /// The room or the participant was removed since the verdict.
+    /// The room or the participant was removed since the verdict. The reservation is given back as by a drop.
     pub fn sit(mut self, seating: Seating) -> Result<(Place, Welcome), Ending> {
-        self.is_open = false;
         let shared = self.hub.shared();
         let now = Instant::now();
         let token_ends = seating.token_ends.map(|at| Ticks::of(at, shared.origin));
@@ -73,10 +76,12 @@ impl Reservation {
         let seated = self.room.sit(
             self.id,
             self.joined.as_deref(),
+            self.removals,
             seating.resumes,
             &line,
             shared,
         )?;
+        self.is_open = false;
         let first_check = now + shared.options.patience.ping_after;
         let first_check =
             token_ends.map_or(first_check, |ends| first_check.min(warn_at(ends, shared)));

@@ -69,6 +69,12 @@ impl Pulse {
         Timestamp::from_millis(before.max(at))
     }
 
+    /// Nothing counts any more: the last value given out is what the others were told, and what the store is to get,
+    /// whatever becomes of its clock meanwhile.
+    pub(super) fn freeze(&self) {
+        self.seen.store(Ticks::FROZEN.0, Ordering::Relaxed);
+    }
+
     /// Moves the floor: the store has this value already.
     pub(super) fn stored(&self, at: Timestamp) {
         self.stamped.fetch_max(at.as_millis(), Ordering::Relaxed);
@@ -85,9 +91,9 @@ impl Pulse {
     }
 }
 
-/// The store's time at a tick of this process; the beginning of time for what this process never heard.
+/// The store's time at a tick of this process; the beginning of time for what this process never heard, or hears no more.
 pub(super) fn stamp(clock: &StoreClock, origin: tokio::time::Instant, at: Ticks) -> Timestamp {
-    if at == Ticks::NEVER {
+    if at == Ticks::NEVER || at == Ticks::FROZEN {
         Timestamp::from_millis(0)
     } else {
         clock.at(at.instant(origin))

@@ -64,6 +64,8 @@ struct Occupant {
     seat: Seat,
     /// Admissions decided but not connected yet.
     reserved: usize,
+    /// Admissions under a lower removal count are void: the participant was removed before they sat down.
+    void_below: i64,
     /// `None` until the first connection sits down.
     sitting: Option<Sitting>,
 }
@@ -211,10 +213,15 @@ impl Room {
     }
 
     /// Turns a reservation into a connection. `joined` is what the store committed; `None` for a resume of a held seat.
+    ///
+    /// # Errors
+    /// The room or the participant was removed since the verdict, under the removal count `removals`. Nothing has
+    /// changed then: the reservation is yet to be given back.
     pub(super) fn sit(
         self: &Arc<Self>,
         id: ParticipantId,
         joined: Option<&Joined>,
+        removals: i64,
         resumes: Option<ConnectionId>,
         line: &Arc<Line>,
         shared: &Shared,
@@ -224,6 +231,10 @@ impl Room {
             return Err(ending);
         }
         let occupant = inner.occupants.get_mut(&id).ok_or(Ending::Removed)?;
+        let is_nobody = occupant.sitting.is_none() && joined.is_none();
+        if is_nobody || removals < occupant.void_below {
+            return Err(Ending::Removed);
+        }
         occupant.reserved -= 1;
         let was_held = occupant.seat.is_held();
         occupant.seat.connect(line.id, resumes);
@@ -290,7 +301,9 @@ impl Room {
         // A drain gives no grace of its own: the next node does, to everybody still active in the store.
         let keeps_grace = ending != Ending::Left && (shared.is_draining() || !line.is_doubted());
         let grace = keeps_grace.then_some(now + shared.options.reconnect_grace);
-        occupant.seat.disconnect(line.id, grace);
+        if !occupant.seat.disconnect(line.id, grace) {
+            return;
+        }
         if let Some(until) = grace {
             shared
                 .agenda
@@ -344,6 +357,7 @@ impl Room {
             Occupant {
                 seat: Seat::restored(until),
                 reserved: 0,
+                void_below: 0,
                 sitting: Some(sitting),
             },
         );
@@ -524,9 +538,13 @@ impl Room {
         }
     }
 
-    /// Takes a participant out: every connection of it ends, nobody may resume.
-    pub(super) fn remove(self: &Arc<Self>, id: ParticipantId, shared: &Shared) {
+    /// Takes a participant out: every connection of it ends, nobody may resume, and who was admitted under a lower
+    /// removal count than this does not sit down any more.
+    pub(super) fn remove(self: &Arc<Self>, id: ParticipantId, removals: i64, shared: &Shared) {
         let mut inner = self.inner.lock();
+        if let Some(occupant) = inner.occupants.get_mut(&id) {
+            occupant.void_below = occupant.void_below.max(removals);
+        }
         for (line, participant) in inner.outlet.lines() {
             if participant == Some(id) {
                 line.end(Ending::Removed);
@@ -717,6 +735,7 @@ impl Inner {
         let occupant = self.occupants.entry(id).or_insert_with(|| Occupant {
             seat: Seat::default(),
             reserved: 0,
+            void_below: 0,
             sitting: None,
         });
         occupant.reserved += 1;
@@ -735,6 +754,7 @@ impl Inner {
             self.occupants.remove(&id);
         }
         let last_seen_at = sitting.pulse.last_seen_at(|at| shared.stamp(at));
+        sitting.pulse.freeze();
         self.roster.remove(
             id,
             Leave {

@@ -11,6 +11,8 @@ pub(super) struct Ticks(pub(super) u64);
 impl Ticks {
     /// Before anything that this process heard.
     pub(super) const NEVER: Self = Self(0);
+    /// After everything that this process hears.
+    pub(super) const FROZEN: Self = Self(u64::MAX);
 
     /// The tick of `instant`; what was before `origin` counts as `origin`.
     pub(super) fn of(instant: Instant, origin: Instant) -> Self {

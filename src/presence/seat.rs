@@ -59,12 +59,16 @@ impl Seat {
         oldest.map(|(at, _)| at)
     }
 
-    /// Takes a connection away; with `grace`, it may come back until then.
-    pub fn disconnect(&mut self, id: ConnectionId, grace: Option<Instant>) {
+    /// Takes a connection away; with `grace`, it may come back until then. Answers whether it was there: the end of
+    /// one whose seat was given up before is nothing to whoever has the seat now.
+    pub fn disconnect(&mut self, id: ConnectionId, grace: Option<Instant>) -> bool {
+        let before = self.connections.len();
         self.connections.retain(|(connection, _)| *connection != id);
-        if let Some(until) = grace {
+        let was_there = self.connections.len() < before;
+        if let Some(until) = grace.filter(|_| was_there) {
             self.graces.push((id, until));
         }
+        was_there
     }
 
     /// Forgets the graces that are over. Answers the next one to end.

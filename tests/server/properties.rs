@@ -26,6 +26,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     harness::{config, jwt},
@@ -115,6 +116,7 @@ impl Node {
             config: Arc::new(config),
             admission: admission.clone(),
             metrics,
+            cut: CancellationToken::new(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(worker.run());

@@ -12,11 +12,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rollcall_protocol::{InviteId, Problem, ProblemCode, RoomId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::extract::{Answer, Body, Id, List, Page, bad, no_room};
 use crate::{
     admission::hash,
+    chance,
     http::App,
     store::{InviteKey, InviteRow, NewInvite},
 };
@@ -89,7 +89,7 @@ pub(super) async fn create(
     }
     let token = URL_SAFE_NO_PAD.encode(random_bits());
     let invite = NewInvite {
-        id: InviteId(Uuid::now_v7()),
+        id: InviteId(chance::uuid(app.clock.now())),
         token_hash: hash(&token),
         expires_in: wish.expires_in_seconds.map(Duration::from_secs),
         max_uses: wish.max_uses,

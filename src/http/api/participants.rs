@@ -89,11 +89,12 @@ pub(super) async fn remove(
     let bar = flag(&uri, "bar", true)?;
     let revoke_invite = flag(&uri, "revoke_invite", false)?;
     let row = app.store.room(&room).await?.ok_or_else(no_room)?;
-    app.store
+    let removed = app
+        .store
         .remove_participant(row.key, id, bar, revoke_invite)
         .await?
         .ok_or_else(no_participant)?;
-    app.hub.remove(row.key, id);
+    app.hub.remove(row.key, id, removed.removals);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -14,11 +14,11 @@ use rollcall_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::extract::{Answer, Body, Id, List, Page, bad, no_room, present};
 use crate::{
     admission::words,
+    chance,
     http::App,
     hub::Ending,
     store::{Created, RoomKey, RoomPatch, RoomRow, RoomSettings},
@@ -168,8 +168,8 @@ fn check_metadata(metadata: &Map<String, Value>, limit: usize) -> Answer<()> {
     }
 }
 
-fn generated_id() -> Answer<RoomId> {
-    let id = RoomId::try_from(Uuid::now_v7().to_string());
+fn generated_id(now: Timestamp) -> Answer<RoomId> {
+    let id = RoomId::try_from(chance::uuid(now).to_string());
     id.map_err(|_| Problem::new(ProblemCode::Internal, "An id could not be made.").into())
 }
 
@@ -179,7 +179,7 @@ pub(super) async fn create(State(app): State<App>, Body(room): Body<NewRoom>) ->
     let settings = room.settings(&app)?;
     let id = match room.id {
         Some(id) => id,
-        None => generated_id()?,
+        None => generated_id(app.clock.now())?,
     };
     match app.store.create_room(&id, &settings).await? {
         Created::New(row) => {

@@ -25,9 +25,9 @@ pub(super) const VERSION: i64 = 1;
 /// How long to wait for a connection: less than a guest waits for the answer. sqlx's 30 s would hang everybody for a whole
 /// outage and longer (TARGETS.md, "Outages").
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
-/// How long a pooled connection may take to show that it is alive. sqlx waits for ever where the network drops what is sent,
-/// which costs the try on the way out and the place in the pool on the way back.
-const PING_LIMIT: Duration = Duration::from_secs(1);
+/// How long a pooled connection may take to show that it is alive. sqlx's own test waits for ever where the network drops
+/// what is sent, and each try would cost a guest the whole wait.
+pub(super) const PING_LIMIT: Duration = Duration::from_secs(1);
 /// Flush and reaper do not queue behind joins, nor joins behind them; one connection each.
 const BACKGROUND_CONNECTIONS: u32 = 2;
 /// Connections beyond what the quiet hours need go back to the database.
@@ -84,7 +84,6 @@ pub(super) fn pools(options: &PgConnectOptions, connections: u32) -> (PgPool, Pg
             .max_lifetime(LIFETIME)
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(is_alive(connection)))
-            .after_release(|connection, _| Box::pin(is_alive(connection)))
             .connect_lazy_with(options.clone())
     };
     (pool(connections), pool(BACKGROUND_CONNECTIONS))

@@ -10,8 +10,9 @@ use sqlx::{
     postgres::PgArguments,
     query::{Query, QueryScalar},
 };
+use tokio::time::timeout;
 
-use super::{Timestamp, rows::failed};
+use super::{Timestamp, open::PING_LIMIT, rows::failed};
 use crate::store::StoreError;
 
 /// Reads to the server, before the client gives up after its own limit: then the connection is still good.
@@ -124,7 +125,16 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         if self.is_open {
             self.connection.close_on_drop();
+            return;
         }
+        // sqlx would do the same without the limit: on its way back the connection is pinged, and where the network drops
+        // what is sent its place in the pool would be lost.
+        let back = timeout(PING_LIMIT, self.connection.return_to_pool());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded, and sqlx's own spawn otherwise"
+        )]
+        tokio::spawn(back);
     }
 }
 
