@@ -1,5 +1,5 @@
 # CI calls only these. `make test` is everything, and installs what it needs on a fresh Debian machine.
-.PHONY: check fmt lint test test-rust test-doc test-browser demo tools
+.PHONY: check fmt lint test test-rust test-doc test-browser simulate load bench-postgres demo tools
 
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -36,6 +36,14 @@ test-rust: tools
 test-doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace
 
+# Thousands of seeded lives of a node, with faults; `make simulate SEED=7` replays one, to the last event: for that
+# tokio must be told to, and has a build of its own.
+SEEDS ?= $(if $(SEED),$(SEED),0..5000)
+STORE ?= Memory
+simulate:
+	RUSTFLAGS="--cfg tokio_unstable" ROLLCALL_SEEDS=$(SEEDS) ROLLCALL_STORE=$(STORE) \
+		$(CARGO) test --release --target-dir target/simulate --test simulation -- --include-ignored --nocapture simulate a_seed_replays
+
 ifeq ($(BROWSER_TESTS),)
 test-browser:
 	@echo "no browser tests"
@@ -45,6 +53,11 @@ test-browser: tools
 	cd tests/browser && if [ -f package-lock.json ]; then npm ci --no-audit --no-fund; fi
 	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test $(BROWSER_TESTS)
 endif
+
+# Flushing, reaping and joining on a PostgreSQL of its own, beside what one would write by hand: some 20 minutes, 4 GB of
+# memory, 10 GB of disk. For a first look: `cargo bench --bench postgres -- flush --quick`.
+bench-postgres:
+	$(CARGO) bench --bench postgres
 
 # What the tests need, only where it is missing.
 tools:
@@ -59,6 +72,12 @@ tools:
 		$(SUDO) apt-get update; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$missing; \
 	fi
+
+# What a crowd does to a server: `make load EVENT="drop --connections 15000"`; drop, resume, crowd or stuck.
+EVENT ?= drop
+load:
+	$(CARGO) build --release --package rollcall --bin rollcall
+	$(CARGO) run --release --package rollcall-load -- $(EVENT)
 
 # A server on loopback in dev mode with a database of its own; open the address in two windows.
 demo:

@@ -1,0 +1,243 @@
+//! The server's management API and metrics, over one connection that is kept.
+
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, client::conn::http1::SendRequest, header};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, task::JoinSet, time::Instant};
+
+use crate::{
+    message::Person,
+    roster::{Id, Roster},
+};
+
+/// People on a page; the most that may be asked for.
+const PAGE: usize = 1000;
+
+/// The server ends a connection that is idle for 10 s; sooner than that we take a new one.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// A connection to the API, renewed as needed.
+#[derive(Debug)]
+pub struct Api {
+    addr: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    used_at: Instant,
+    _connection: JoinSet<()>,
+}
+
+/// Everybody who ever joined a room, as far as a check needs it.
+#[derive(Debug, Deserialize)]
+pub struct Participant {
+    /// The participant.
+    pub id: String,
+    /// Has a seat, grace included.
+    pub online: bool,
+    /// When it left; none while it is active.
+    pub left_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Participant>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Present<'a> {
+    #[serde(borrow)]
+    items: Vec<Person<'a>>,
+    next_cursor: Option<String>,
+}
+
+impl Api {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            // Whoever asks next is told.
+            let _ = connection.await;
+        });
+        Ok(Self {
+            addr,
+            sender,
+            used_at: Instant::now(),
+            _connection: task,
+        })
+    }
+
+    /// Makes a room and an invite into it, and answers the invite's token.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn make_room(&mut self, id: &str) -> anyhow::Result<String> {
+        self.ask(Method::POST, "/v1/rooms", Some(json!({ "id": id })))
+            .await?;
+        let path = format!("/v1/rooms/{id}/invites");
+        let answer = self.ask(Method::POST, &path, Some(json!({}))).await?;
+        let invite: Value = serde_json::from_slice(&answer)?;
+        let token = invite["token"]
+            .as_str()
+            .context("an invite without a token")?;
+        Ok(token.to_owned())
+    }
+
+    /// Who is in a room now, as the server has it.
+    ///
+    /// # Errors
+    /// The server refuses, or says what it must not.
+    pub async fn present(&mut self, room: &str) -> anyhow::Result<Roster> {
+        let (mut roster, mut after) = (Roster::default(), String::new());
+        loop {
+            let path = format!("/v1/rooms/{room}/presence?limit={PAGE}{after}");
+            let answer = self.ask(Method::GET, &path, None).await?;
+            let page: Present<'_> = serde_json::from_slice(&answer)?;
+            for person in &page.items {
+                let id = Id::read(person.id).context("somebody without an id")?;
+                anyhow::ensure!(!roster.insert(id, person), "{person:?} is on two pages");
+            }
+            match page.next_cursor {
+                Some(cursor) => after = format!("&cursor={cursor}"),
+                None => return Ok(roster),
+            }
+        }
+    }
+
+    /// Everybody who ever joined a room.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn participants(&mut self, room: &str) -> anyhow::Result<Vec<Participant>> {
+        let (mut everybody, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/rooms/{room}/participants?limit={PAGE}{after}");
+            let page: List = self.read(&path).await?;
+            everybody.extend(page.items);
+            match page.next_cursor {
+                Some(cursor) => after = format!("&cursor={cursor}"),
+                None => return Ok(everybody),
+            }
+        }
+    }
+
+    /// The metrics.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn metrics(&mut self) -> anyhow::Result<Metrics> {
+        let text = self.ask(Method::GET, "/metrics", None).await?;
+        Ok(Metrics::read(&String::from_utf8_lossy(&text)))
+    }
+
+    async fn read<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
+        Ok(serde_json::from_slice(
+            &self.ask(Method::GET, path, None).await?,
+        )?)
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Bytes> {
+        if self.used_at.elapsed() > FRESH {
+            *self = Self::connect(self.addr).await?;
+        }
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.addr.to_string());
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.sender.ready().await.context("the server closed")?;
+        let response = self
+            .sender
+            .send_request(request.body(Full::new(body.into()))?)
+            .await;
+        let (head, body) = response
+            .with_context(|| format!("no answer to {path}"))?
+            .into_parts();
+        let body = body.collect().await?.to_bytes();
+        self.used_at = Instant::now();
+        anyhow::ensure!(
+            head.status.is_success(),
+            "{path}: {} {}",
+            head.status,
+            String::from_utf8_lossy(&body)
+        );
+        Ok(body)
+    }
+}
+
+/// Prometheus text: values by name with labels, as written.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(HashMap<String, f64>);
+
+impl Metrics {
+    fn read(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let values = lines.filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Self(values.collect())
+    }
+
+    /// Joins with an outcome: `admitted`, `resumed`, or a problem's code.
+    pub fn joins(&self, outcome: &str) -> u64 {
+        self.get(&format!(r#"rollcall_joins_total{{outcome="{outcome}"}}"#))
+    }
+
+    /// Connections that ended for a reason.
+    pub fn ended(&self, reason: &str) -> u64 {
+        self.get(&format!(
+            r#"rollcall_connections_ended_total{{reason="{reason}"}}"#
+        ))
+    }
+
+    /// Connections with a seat.
+    pub fn connections(&self) -> u64 {
+        self.get("rollcall_connections")
+    }
+
+    /// Presence and broadcast frames times their readers.
+    pub fn fanned_out(&self) -> u64 {
+        self.get("rollcall_frames_fanned_out_total")
+    }
+
+    /// What never was counted is zero.
+    fn get(&self, name: &str) -> u64 {
+        self.0.get(name).map_or(0, |value| *value as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read_with_their_labels() {
+        let metrics = Metrics::read(
+            "# HELP rollcall_joins Joins.\nrollcall_joins_total{outcome=\"resumed\"} 7\nrollcall_connections 3\n# EOF\n",
+        );
+        assert_eq!(
+            (metrics.joins("resumed"), metrics.joins("admitted")),
+            (7, 0)
+        );
+        assert_eq!(metrics.connections(), 3);
+    }
+}

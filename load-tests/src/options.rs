@@ -1,0 +1,160 @@
+//! What to do, at which size.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measures what a crowd does to a Rollcall server, and checks what the server tells the crowd.
+///
+/// Each event starts a `rollcall serve` of its own and ends it. Exit code 1: something was told wrong, or the run failed.
+#[derive(Debug, Parser)]
+#[command(name = "rollcall-load", version)]
+pub struct Options {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// An event to measure.
+    #[command(flatten)]
+    Event(Event),
+    /// Hold clients for another rollcall-load: orders on standard input, reports on standard output
+    #[command(hide = true)]
+    Hold,
+    /// Become another program that ends when its parent does
+    #[command(hide = true, name = "become")]
+    Become(Program),
+}
+
+/// A program to become.
+#[derive(Debug, Args)]
+pub struct Program {
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub argv: Vec<OsString>,
+}
+
+/// An event.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Event {
+    /// Nearly all connections are lost in one instant; what do the rest notice?
+    Drop(DropOptions),
+    /// The same, and all of them come back at once
+    Resume(ResumeOptions),
+    /// One room, everybody joins within seconds, then everybody leaves at once
+    Crowd(CrowdOptions),
+    /// A busy room with clients in it that never read
+    Stuck(StuckOptions),
+}
+
+/// What every event needs to know.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Where the database is [default: a SQLite file in a folder for the run]
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// The server to run [default: the one built beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub rollcall: Option<PathBuf>,
+    /// Write everything measured to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// What the server logs; a line a connection by default, as in production
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How long a quiet stretch is measured
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub steady: Duration,
+    /// How long the whole run may take
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub limit: Duration,
+}
+
+/// Options of `drop`.
+#[derive(Debug, Clone, Args)]
+pub struct DropOptions {
+    /// Connections in all; at most a quarter of them, and 500, are not dropped
+    #[arg(long, value_name = "N", default_value_t = 15_000)]
+    pub connections: usize,
+    /// How long the server keeps the seats
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// See there.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeOptions {
+    /// Connections in all; at most a quarter of them, and 500, are not dropped
+    #[arg(long, value_name = "N", default_value_t = 15_000)]
+    pub connections: usize,
+    /// How they come back
+    #[arg(long, value_enum, default_value_t = By::Resume)]
+    pub by: By,
+    /// How long the server keeps the seats; more than its default of 10 s, so that the last is back before the first seat goes
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// See there.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What a client comes back by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Its resume token: no store call while the seat is held
+    Resume,
+    /// Its invite, with the same `client`: a join like any other
+    Invite,
+}
+
+/// Options of `crowd`.
+#[derive(Debug, Clone, Args)]
+pub struct CrowdOptions {
+    /// How many join
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub connections: usize,
+    /// Within which time, at an even rate
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub within: Duration,
+    /// Members beyond which the server only counts [default: the server's]
+    #[arg(long, value_name = "N")]
+    pub roster_limit: Option<usize>,
+    /// See there.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `stuck`.
+#[derive(Debug, Clone, Args)]
+pub struct StuckOptions {
+    /// Members of the room, a fifth of which move a cursor 20 times a second
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub connections: usize,
+    /// How many never read, one stretch after the other
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 20])]
+    pub never_read: Vec<usize>,
+    /// How long each lot never reads at most: the kernel takes a while to have enough, then the server's write deadline is 10 s
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub stretch: Duration,
+    /// See there.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Event {
+    /// What every event needs to know.
+    pub fn common(&self) -> &Common {
+        match self {
+            Self::Drop(options) => &options.common,
+            Self::Resume(options) => &options.common,
+            Self::Crowd(options) => &options.common,
+            Self::Stuck(options) => &options.common,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Every event, small and short, against the debug build of the server: nothing is told wrong, and the report says what it must.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should say where"
+)]
+
+use std::{path::PathBuf, process::Command};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Runs an event and answers its report.
+fn run(event: &[&str]) -> Value {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_rollcall-load"))
+        .args(event)
+        .args(["--steady", "300ms", "--limit", "50s", "--json"])
+        .arg(&file)
+        .arg("--rollcall")
+        .arg(server())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{event:?}\n{said}");
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+/// The server's binary: cargo names only those of this package to a test, so it is looked for beside this one.
+fn server() -> PathBuf {
+    let server = PathBuf::from(env!("CARGO_BIN_EXE_rollcall-load")).with_file_name("rollcall");
+    assert!(
+        server.is_file(),
+        "{} is not built: run `cargo build --workspace` first, as `make test` does",
+        server.display()
+    );
+    server
+}
+
+fn figure(report: &Value, name: &str) -> f64 {
+    let figures = report["figures"].as_array().unwrap();
+    let found = figures.iter().find(|figure| figure["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name:?} in {figures:?}"))["value"]
+        .as_f64()
+        .unwrap()
+}
+
+fn count(report: &Value, name: &str) -> u64 {
+    let latencies = report["latencies"].as_array().unwrap();
+    let found = latencies.iter().find(|latency| latency["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name:?} in {latencies:?}"))["count"]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn r5_after_a_drop_the_rest_are_told_once() {
+    let report = run(&["drop", "--connections", "60", "--grace", "1s"]);
+    assert!(count(&report, "dropped: connect to healthz") > 0);
+    assert!(figure(&report, "longest stall of an accept, dropping") > 0.0);
+}
+
+#[test]
+fn r5_nobody_sees_the_dropped_come_back_by_resume() {
+    let report = run(&["resume", "--connections", "60", "--grace", "4s"]);
+    assert_eq!(figure(&report, "… by the server's count: resumed"), 45.0);
+    assert_eq!(
+        figure(&report, "… by the server's count: asked the store"),
+        0.0
+    );
+}
+
+#[test]
+fn r5_nor_by_their_invites() {
+    let report = run(&[
+        "resume",
+        "--by",
+        "invite",
+        "--connections",
+        "60",
+        "--grace",
+        "4s",
+    ]);
+    assert_eq!(
+        figure(&report, "… by the server's count: asked the store"),
+        45.0
+    );
+}
+
+#[test]
+fn r4_a_crowd_sees_itself_come_and_go() {
+    let options = ["crowd", "--connections", "60", "--within", "500ms"];
+    let report = run(&options);
+    assert!(figure(&report, "sent joining, of those bytes") > 0.0);
+    run(&[&options[..], &["--roster-limit", "20"]].concat());
+}
+
+#[test]
+fn r8_who_never_reads_is_brought_up_to_date() {
+    let report = run(&[
+        "stuck",
+        "--connections",
+        "20",
+        "--never-read",
+        "1,3",
+        "--stretch",
+        "1s",
+    ]);
+    assert_eq!(figure(&report, "… reading again: brought up to date"), 1.0);
+    assert!(count(&report, "3 never read: broadcast to receipt") > 0);
+}
