@@ -281,6 +281,9 @@ impl Hub {
                 room.restore(saved, until, self.shared());
             }
         }
+        for key in rooms.into_keys() {
+            self.tidy(key);
+        }
     }
 
     /// From here on a disconnect is nobody's departure, and every connection is told to come back elsewhere.

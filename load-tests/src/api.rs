@@ -152,7 +152,7 @@ impl Api {
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Bytes> {
-        if self.used_at.elapsed() > FRESH {
+        if self.used_at.elapsed() > FRESH || self.sender.ready().await.is_err() {
             *self = Self::connect(self.addr).await?;
         }
         let mut request = Request::builder()
@@ -163,7 +163,6 @@ impl Api {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map(|body| body.to_string()).unwrap_or_default();
-        self.sender.ready().await.context("the server closed")?;
         let response = self
             .sender
             .send_request(request.body(Full::new(body.into()))?)

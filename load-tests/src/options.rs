@@ -139,8 +139,8 @@ pub struct StuckOptions {
     /// How many never read, one stretch after the other
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 20])]
     pub never_read: Vec<usize>,
-    /// How long each lot never reads at most: the kernel takes a while to have enough, then the server's write deadline is 10 s
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    /// How long each lot may not read: the kernel takes a while to have enough, then the server waits for 10 s
+    #[arg(long, value_name = "DURATION", default_value = "80s", value_parser = humantime::parse_duration)]
     pub stretch: Duration,
     /// See there.
     #[command(flatten)]

@@ -351,6 +351,11 @@ impl Room {
         let id = saved.participant.id;
         let sitting = Sitting::restored(saved, shared);
         let mut inner = self.inner.lock();
+        if inner.end.is_some() {
+            // Past its maximum age by now: nobody comes back to it.
+            shared.depart(Departure::unseated(&saved.participant, shared.clock.now()));
+            return;
+        }
         inner.roster.restore(id, Arc::clone(&sitting.look));
         inner.occupants.insert(
             id,

@@ -72,7 +72,7 @@ impl World {
             let admitted = conn.view.lock().admitted_at;
             match (conn.is_healthy(), conn.grace) {
                 (true, None) => conn.is_welcomed && since_removal(admitted),
-                (false, Some((until, _))) => {
+                (false, Some((until, _))) if conn.room.is_some() => {
                     let closed = conn.link.closed_by_server().unwrap_or(now);
                     now + SLACK < until && since_removal(admitted) && !is_taken_up(closed)
                 }

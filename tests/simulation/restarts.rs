@@ -11,6 +11,7 @@ use crate::{
     link::Flow,
     log::{Breach, breach},
     model::{Conn, RESTART_GRACE, SLACK},
+    peer::Phase,
     world::{Later, World},
 };
 
@@ -132,11 +133,20 @@ impl World {
         };
         let (connections, services) = (node.connections.clone(), node.services.clone());
         let is_slow = self.faults.state.lock().slow.is_some();
+        let told = self.which(|conn| {
+            conn.is_healthy() && conn.late.is_zero() && conn.view.lock().welcomed_at.is_some()
+        });
         let began = Instant::now();
         let stopped = timeout(STOPS_WITHIN, node.shut_down(&CancellationToken::new())).await;
         let Ok(stopped) = stopped else {
             breach!("R10: shutting down takes longer than {STOPS_WITHIN:?}")
         };
+        for number in told {
+            let phase = self.conns[number].phase();
+            if !matches!(phase, Phase::Ended(Some(1012 | 4403 | 4404 | 4410 | 4401))) {
+                breach!("R10: #{number} was not told to come back: {phase:?}");
+            }
+        }
         let is_flushed = self.faults.flushed().is_some_and(|at| at >= began);
         let is_fine = stopped.is_ok();
         self.log.note(format_args!(
@@ -227,7 +237,8 @@ impl World {
             member.restored = Some((now, now + RESTART_GRACE));
         }
         for kept in kept {
-            if self.rows.participant(kept.room, &kept.id).is_none() {
+            let has_ended = self.rooms[&kept.room].may_have_ended(self.log.newest());
+            if has_ended || self.rows.participant(kept.room, &kept.id).is_none() {
                 continue;
             }
             let (_, _, here) = self.node().hub.present(kept.room, None, 1_000);
