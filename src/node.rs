@@ -41,6 +41,8 @@ const TAKE_OVER_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: f64 = 0.8;
 /// The last flush may take this long beyond the drain.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How soon the last flush is tried again on what others have locked.
+const FLUSH_AGAIN: Duration = Duration::from_millis(200);
 
 /// Whether the node takes part, and if not, why.
 #[derive(Debug, Default)]
@@ -275,12 +277,23 @@ impl Node {
         self.services.wait().await;
     }
 
+    /// Flushes until nothing is left, not even what somebody else has locked.
+    async fn flush_all(&self) -> Result<(), StoreError> {
+        loop {
+            self.flusher.flush().await?;
+            if self.flusher.backlog().await == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(FLUSH_AGAIN).await;
+        }
+    }
+
     /// Writes what is left. A store that is away gets a few seconds more, then what is lost is logged.
     async fn flush_last(&self, is_ours: bool) -> bool {
         if !is_ours {
             return true;
         }
-        match timeout(LAST_FLUSH, self.flusher.flush()).await {
+        match timeout(LAST_FLUSH, self.flush_all()).await {
             Ok(Ok(())) => {}
             _ => {
                 let rows = self.flusher.backlog().await;

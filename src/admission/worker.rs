@@ -92,10 +92,6 @@ impl Worker {
             let mut batch = std::mem::take(&mut joins);
             // Who gave up waiting is not admitted.
             batch.retain(|join| !join.answer.is_closed());
-            if !self.decider.has_caught_up().await {
-                refuse(batch, &store_unavailable());
-                continue;
-            }
             while !batch.is_empty() {
                 let rest = self.decider.decide(batch, LockWait::Skip).await;
                 batch = rest.deferred;
@@ -163,6 +159,10 @@ impl Decider {
 
     /// Decides a batch in one transaction, and answers what is left to decide.
     async fn decide(&self, batch: Vec<Join>, wait: LockWait) -> Rest {
+        if !self.has_caught_up().await {
+            refuse(batch, &store_unavailable());
+            return Rest::default();
+        }
         let identities: Vec<Identity> = batch.iter().map(|join| join.ask.identity()).collect();
         let transaction = match self.store.begin_joins(&identities, wait).await {
             Ok(transaction) => transaction,

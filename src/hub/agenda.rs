@@ -80,7 +80,8 @@ impl Agenda {
                 () = self.earlier.notified() => {}
             }
             let now = Instant::now();
-            let stalled = now.saturating_duration_since(meant) >= STALL;
+            // The stall may have begun at any moment of the nap.
+            let stalled = now.saturating_duration_since(meant) >= STALL - LONGEST_NAP;
             let jobs = self.take(now);
             if stalled || !jobs.is_empty() {
                 return Due { jobs, stalled };

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use rollcall::{
     hub::Ending,
-    store::{Created, NewInvite, RoomPatch, RoomSettings},
+    store::{Created, NewInvite, RoomPatch, RoomRow, RoomSettings},
 };
 use rollcall_protocol::{InviteId, OnIdle, ParticipantId, RoomId};
 use serde_json::{json, value::RawValue};
 use tokio::time::Instant;
 
 use crate::{
-    model::{Conn, Invite},
+    model::{Conn, Invite, Room},
     world::{MADE, SLOTS, World},
 };
 
@@ -67,7 +67,8 @@ impl World {
             member.is_barred |= bar;
             member.removals.push(Instant::now());
             member.removed_at = Some(Instant::now());
-            member.restored = None;
+            let now = Instant::now();
+            member.restored = member.restored.map(|_| (now, now));
         }
     }
 
@@ -100,24 +101,27 @@ impl World {
             self.log
                 .note(format_args!("close {} ({})", SLOTS[slot], row.key));
             self.node().hub.evict(row.key, Ending::RoomClosed);
-            self.rooms
-                .entry(row.key)
-                .and_modify(|room| room.closed = Some(Instant::now()));
+            self.closed(slot, row);
         }
     }
 
     pub async fn delete_by_others(&mut self) {
         let slot = self.draw(SLOTS.len());
-        let Some(row) = self.rows.room_of(SLOTS[slot]) else {
+        let Some(row) = self.rows.room_of(SLOTS[slot]).cloned() else {
             return;
         };
         let key = row.key;
         self.database.delete_room(&Self::slot_id(slot)).await;
         self.log
             .note(format_args!("somebody deletes {} ({key})", SLOTS[slot]));
-        self.rooms
-            .entry(key)
-            .and_modify(|room| room.closed = Some(Instant::now()));
+        self.closed(slot, row);
+    }
+
+    /// The room is over, maybe before anybody looked at it.
+    fn closed(&mut self, slot: usize, row: RoomRow) {
+        let room = self.rooms.entry(row.key);
+        let room = room.or_insert_with(|| Room::new(slot, row));
+        room.closed = Some(Instant::now());
     }
 
     pub async fn touch(&mut self) {

@@ -13,6 +13,8 @@ use crate::{
     world::{SLOTS, World},
 };
 
+/// The longest that the store may take after a client was told 503.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(12);
 /// An end, and the goodbye to it.
 pub const ENDED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -125,10 +127,14 @@ impl World {
             };
             let is_seated = hub.last_seen_at(*key, id).is_some();
             if !is_seated && self.surely_holds(*key, who, now) {
-                breach!("R5: {who} of room {key} ({id}) has no seat");
+                let why = self.tell_of(*key, who);
+                breach!("R5: {who} of room {key} ({id}) has no seat: {why}");
             }
-            if is_seated && !self.may_hold(*key, who, now) {
-                breach!("R5: {who} of room {key} ({id}) is a ghost");
+            // A join whose client has given up holds the seat until the store has answered.
+            let is_awaited = member.unknown.is_some_and(|at| now - at < GIVEN_UP_WITHIN);
+            if is_seated && !is_awaited && !self.may_hold(*key, who, now) {
+                let why = self.tell_of(*key, who);
+                breach!("R5: {who} of room {key} ({id}) is a ghost: {why}");
             }
             if !is_seated
                 && let Some((_, until)) = member.restored

@@ -4,7 +4,7 @@ use rollcall::store::RoomKey;
 use tokio::time::Instant;
 
 use crate::{
-    model::{Conn, SLACK},
+    model::{Conn, GOODBYE, SLACK},
     world::World,
 };
 
@@ -67,11 +67,11 @@ impl World {
             .conns_of(key, who)
             .filter_map(|conn| conn.view.lock().seated_at);
         let last_seated = last_seated.max();
-        let is_taken_up = |from: Instant| last_seated.is_some_and(|at| at >= from);
+        let is_taken_up = |from: Instant| last_seated.is_some_and(|at| at + GOODBYE >= from);
         self.conns_of(key, who).any(|conn| {
             let admitted = conn.view.lock().admitted_at;
             match (conn.is_healthy(), conn.grace) {
-                (true, None) => conn.is_welcomed && since_removal(admitted),
+                (true, None) => conn.room.is_some() && since_removal(admitted),
                 (false, Some((until, _))) if conn.room.is_some() => {
                     let closed = conn.link.closed_by_server().unwrap_or(now);
                     now + SLACK < until && since_removal(admitted) && !is_taken_up(closed)
@@ -93,5 +93,33 @@ impl World {
                 .map(|((_, who), _)| who.as_str()),
         );
         here.into_iter().any(|who| self.surely_holds(key, who, now))
+    }
+
+    /// What is known of somebody's seat, for the message of a failure.
+    pub fn tell_of(&self, key: RoomKey, who: &str) -> String {
+        let member = self.members.get(&(key, who.to_owned()));
+        let now = Instant::now();
+        let conns = self.conns_of(key, who).map(|conn| {
+            let grace = conn.grace.map(|(surely, until)| {
+                (
+                    surely.saturating_duration_since(now),
+                    until.saturating_duration_since(now),
+                )
+            });
+            format!(
+                "#{} {:?} {:?} grace {grace:?}",
+                conn.number,
+                conn.phase(),
+                conn.fault.map(|(fault, at)| (fault, at.elapsed()))
+            )
+        });
+        let restored = member.and_then(|member| member.restored);
+        let restored = restored.map(|(surely, until)| {
+            (
+                surely.saturating_duration_since(now),
+                until.saturating_duration_since(now),
+            )
+        });
+        format!("{:?}, restored {restored:?}", conns.collect::<Vec<_>>())
     }
 }

@@ -85,7 +85,7 @@ impl Log {
         let now = self.now();
         let inner = &mut *self.inner.lock();
         let unseen = inner.unseen.map_or(i64::MIN, |(at, shown)| {
-            shown + at.elapsed().as_millis() as i64
+            shown + at.elapsed().as_millis() as i64 + 2
         });
         inner.newest = inner.newest.max(now).max(unseen);
         inner.newest

@@ -63,8 +63,8 @@ shares! {
 #[test]
 fn a_seed_replays() {
     for seed in 0..5 {
-        let first = run(seed, Kind::Memory).unwrap();
-        let second = run(seed, Kind::Memory).unwrap();
+        let first = run::run(seed, Kind::Memory).unwrap();
+        let second = run::run(seed, Kind::Memory).unwrap();
         assert_eq!(first, second, "seed {seed}");
     }
 }

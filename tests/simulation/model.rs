@@ -21,7 +21,7 @@ pub const PING_AFTER: Duration = Duration::from_millis(37_500);
 /// A blocked write is given up after this.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the server says goodbye after the seat is given up.
-const GOODBYE: Duration = Duration::from_secs(2);
+pub const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What somebody came by.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +101,8 @@ impl Conn {
             return;
         };
         let seated = self.view.lock().seated_at.is_some();
-        let is_clean = matches!(self.leaving, Some((_, true)));
+        // What is said over a slow link may come too late.
+        let is_clean = matches!(self.leaving, Some((_, true))) && self.late.is_zero();
         let until = match seated && !is_clean {
             true => closed + RECONNECT_GRACE,
             false => closed,
@@ -130,7 +131,11 @@ impl Conn {
     pub fn deadline(&self, stalled: Option<Instant>) -> Option<Instant> {
         let (fault, at) = self.fault?;
         let forgiven = stalled.map_or(at, |stalled| {
-            at.max(stalled.checked_sub(PING_AFTER).unwrap_or(at))
+            match self.late {
+                Duration::ZERO => at.max(stalled.checked_sub(PING_AFTER).unwrap_or(at)),
+                // What was on its way came through.
+                _ => at.max(stalled),
+            }
         });
         let patience = match fault {
             Fault::Cut => WRITE_DEADLINE,
@@ -168,8 +173,9 @@ pub struct Room {
     pub latest: i64,
     pub held_at: Instant,
     pub is_held: bool,
-    /// A restart found it, and nobody has been heard and written since.
-    pub is_restored: bool,
+    /// A restart, a stall or a step of the clock found it, and nobody has been heard and written since: the store may
+    /// be further behind than a heartbeat and a flush.
+    pub behind: Option<Instant>,
     /// The world closed it, or somebody deleted it.
     pub closed: Option<Instant>,
     /// Its row is gone.
@@ -187,7 +193,7 @@ impl Room {
             latest: created,
             held_at: Instant::now(),
             is_held: false,
-            is_restored: false,
+            behind: None,
             closed: None,
             gone: None,
         }
@@ -200,8 +206,9 @@ impl Room {
 
     /// Whether it can be idle by its timestamps, at a time of the store.
     pub fn may_be_idle(&self, now: i64) -> bool {
-        // After a restart a seat is held without the store, which hears of it with the next flush only.
-        let heard = self.heard.filter(|_| !self.is_restored);
+        // FINDING: the verdict does not see the last heartbeats of who left since the last flush. That matters only where
+        // the store is behind by more than the room's patience.
+        let heard = self.heard.filter(|_| self.behind.is_none());
         let last = heard.map_or(self.known, |beat| beat.store.max(self.known));
         self.timeout()
             .is_some_and(|timeout| last + timeout <= now + SLACK.as_millis() as i64)
@@ -224,7 +231,9 @@ impl Room {
     pub fn flushed(&mut self, flushed: Option<Instant>) {
         if let Some(beat) = self.heard.filter(|beat| flushed > Some(beat.at)) {
             self.known = self.known.max(beat.store);
-            self.is_restored = false;
+            if self.behind < Some(beat.at) {
+                self.behind = None;
+            }
         }
     }
 

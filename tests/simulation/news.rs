@@ -1,6 +1,6 @@
 //! Takes in what happened since the last look: rooms made, welcomes, ends, and what each room may have heard.
 
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use crate::{
     checks::ENDED_WITHIN,
@@ -9,6 +9,9 @@ use crate::{
     peer::{Beat, Phase},
     world::{SLOTS, World},
 };
+
+/// A shorter stall is not forgiven.
+const STALL: Duration = Duration::from_secs(5);
 
 impl World {
     pub fn meet_rooms(&mut self) -> Result<(), Breach> {
@@ -136,7 +139,13 @@ impl World {
                         .iter()
                         .filter_map(member)
                         .any(|member| member.removed_at >= Some(conn.asked.at));
-                conn.fault.is_some() || conn.leaving.is_some() || is_past || is_slow && is_told
+                // Five seconds are for the network, and a short stall took most of them.
+                let is_unlucky = conn.is_doubted && self.stalled_for < STALL && is_slow;
+                conn.fault.is_some()
+                    || conn.leaving.is_some()
+                    || is_past
+                    || is_slow && is_told
+                    || is_unlucky
             }
             Some(1000) => matches!(conn.leaving, Some((_, true))),
             Some(1001) => conn.leaving.is_some(),

@@ -11,6 +11,8 @@ use crate::{
     world::World,
 };
 
+/// A heartbeat, the flush of it that finds no row, and the goodbye.
+const FOUND_WITHIN: Duration = Duration::from_secs(45);
 /// A flush interval, a tenth more, and the flush.
 const FLUSHED_WITHIN: Duration = Duration::from_millis(5_600);
 
@@ -47,6 +49,16 @@ impl World {
             && conn.leaving.is_none();
         if is_healthy && is_over(member.removed_at) && !is_stalled {
             breach!("R5: #{number} was removed, and is still connected");
+        }
+        let is_found = room
+            .closed
+            .max(view.seated_at)
+            .is_some_and(|at| now - at > FOUND_WITHIN);
+        let is_found = is_found && room.closed.is_some();
+        let is_calm = self.faults.fine_for() > FOUND_WITHIN
+            && self.stalled_at.is_none_or(|at| now - at > FOUND_WITHIN);
+        if is_healthy && is_found && is_calm {
+            breach!("R6: the room of #{number} was deleted, and it is still connected");
         }
         let has_ended = room.may_have_ended(self.log.newest());
         if !is_healthy
@@ -146,7 +158,10 @@ impl World {
             let acked = conns
                 .iter()
                 .filter(|conn| conn.late.is_zero())
-                .filter_map(|conn| conn.view.lock().acked);
+                .filter_map(|conn| {
+                    let view = conn.view.lock();
+                    view.acked.filter(|_| view.welcomed_at.is_some())
+                });
             let acked = acked
                 .filter(|beat| {
                     is_past_step(self.stepped_at, self.step_known_at, *beat) && beat.at < left.at
@@ -177,10 +192,13 @@ impl World {
             let Some(row) = self.rows.participant(*key, &member.id) else {
                 continue;
             };
+            // Admitted, and taken out before it sat down: the store has seen it, nobody else has.
             let is_again = |at: Instant| {
-                self.conns
-                    .iter()
-                    .any(|conn| conn.who == *who && conn.asked.at >= at)
+                self.conns.iter().any(|conn| {
+                    conn.who == *who
+                        && (conn.asked.at >= at
+                            || conn.room.is_none() && conn.view.lock().admitted_at.is_some())
+                })
             };
             let is_quiet = member
                 .held_at

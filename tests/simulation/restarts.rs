@@ -224,7 +224,7 @@ impl World {
             member.restored = None;
         }
         for room in self.rooms.values_mut() {
-            room.is_restored = true;
+            room.behind = Some(now);
         }
         for row in self.rows.participants.iter().filter(|row| row.is_active) {
             let member = self

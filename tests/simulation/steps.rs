@@ -199,7 +199,7 @@ impl World {
             _ => {
                 for _ in 0..20 {
                     let said =
-                        json!({"type": "broadcast", "event": "e", "payload": "x".repeat(500)});
+                        json!({"type": "broadcast", "event": "e", "payload": "x".repeat(100)});
                     self.say(number, said);
                 }
             }

@@ -8,10 +8,13 @@ use tokio::time::{Instant, advance};
 use crate::{
     faults::Away,
     log::Breach,
-    model::{Conn, RECONNECT_GRACE},
+    model::{Conn, RECONNECT_GRACE, SLACK},
     peer::Phase,
     world::{Later, World},
 };
+
+/// A departure is in the store by then.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(12);
 
 impl World {
     /// The store begins to misbehave.
@@ -51,7 +54,8 @@ impl World {
         for room in self.rooms.values_mut() {
             room.flushed(flushed);
             room.heard = None;
-            if forward && Some(room.held_at) >= flushed {
+            room.behind = Some(Instant::now());
+            if forward && Some(room.held_at + FLUSHED_WITHIN) >= flushed {
                 room.latest = room.latest.max(now);
             }
         }
@@ -69,7 +73,10 @@ impl World {
         let began = Instant::now();
         advance(lasts).await;
         let now = Instant::now();
-        self.stalled_at = Some(now);
+        (self.stalled_at, self.stalled_for) = (Some(now), lasts);
+        for room in self.rooms.values_mut() {
+            room.behind = Some(now);
+        }
         for conn in &mut self.conns {
             // Nobody is to blame for an ack that was on its way.
             for beat in &mut conn.view.lock().waiting {
@@ -78,7 +85,7 @@ impl World {
             conn.note_grace();
             conn.is_unsure |= conn.fault.is_some();
             if let Some((_, until)) = &mut conn.grace
-                && *until >= began
+                && *until + SLACK >= began
             {
                 *until = (*until).max(now + RECONNECT_GRACE);
             }
@@ -88,7 +95,7 @@ impl World {
             .values_mut()
             .filter_map(|member| member.restored.as_mut())
         {
-            if *until >= began {
+            if *until + SLACK >= began {
                 *until = (*until).max(now + RECONNECT_GRACE);
             }
         }

@@ -211,6 +211,15 @@ impl World {
                 })
                 .count()
                 + before.joining
+                + self
+                    .conns
+                    .iter()
+                    .filter(|conn| {
+                        conn.room.is_none()
+                            && conn.view.lock().welcomed_at.is_some()
+                            && conn.may_hold(now)
+                    })
+                    .count()
         };
         let is_fair = match code {
             "removed" => member.is_some_and(|member| member.is_barred),

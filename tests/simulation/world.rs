@@ -62,6 +62,7 @@ pub struct World {
     /// Since when the server knows of the last step.
     pub step_known_at: Option<Instant>,
     pub stalled_at: Option<Instant>,
+    pub stalled_for: Duration,
     /// Readers may be owed a `sync` until then.
     pub lapped_until: Instant,
     pub strangers: usize,
@@ -103,6 +104,7 @@ impl World {
             stepped_at: None,
             step_known_at: None,
             stalled_at: None,
+            stalled_for: Duration::ZERO,
             lapped_until: Instant::now(),
             strangers: 0,
         }
