@@ -14,13 +14,13 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use self::inbox::Inbox;
 pub use self::socket::websocket_config;
+use self::{inbox::Inbox, socket::Socket};
 use crate::{
     admission::{Admission, Admitted, ResumeClaims, TokenEnd},
     chance,
     config::Config,
-    hub::{Ending, Event, Place, Seating, Welcome},
+    hub::{Encoded, Ending, Event, Place, Seating, Welcome},
     metrics::Metrics,
 };
 
@@ -48,10 +48,11 @@ where
         .await;
 }
 
-async fn serve<S>(mut socket: WebSocketStream<S>, admitted: Admitted, deps: &Deps)
+async fn serve<S>(websocket: WebSocketStream<S>, admitted: Admitted, deps: &Deps)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut socket = Socket::new(websocket);
     let connection = ConnectionId(chance::number());
     let seating = Seating {
         connection,
@@ -75,7 +76,7 @@ where
     };
     deps.metrics.ended(ending);
     info!(connection.id = %connection, %ending, "connection ended");
-    socket::goodbye(&mut socket, ending, &deps.config).await;
+    socket.goodbye(ending, &deps.config).await;
 }
 
 /// A client with a place.
@@ -90,7 +91,7 @@ struct Client<'a> {
 impl Client<'_> {
     async fn talk<S>(
         &mut self,
-        socket: &mut WebSocketStream<S>,
+        socket: &mut Socket<S>,
         welcome: Welcome,
     ) -> Result<Infallible, Ending>
     where
@@ -104,20 +105,17 @@ impl Client<'_> {
             "joined"
         );
         let expiring = welcome.expiring;
-        socket::send(socket, text(&self.greeting(welcome))).await?;
+        socket.send(&self.greeting(welcome)).await?;
         if let Some(expires_at) = expiring {
             let reason = ExpiryReason::MaxAge;
-            socket::send(
-                socket,
-                text(&ServerMessage::RoomExpiring { expires_at, reason }),
-            )
-            .await?;
+            let warning = ServerMessage::RoomExpiring { expires_at, reason };
+            socket.send(&warning).await?;
         }
         let mut inbox = Inbox::new(&self.deps.config.limits);
         loop {
             tokio::select! {
                 event = self.place.next() => self.carry_out(socket, event).await?,
-                received = socket::receive(socket) => {
+                received = socket.receive() => {
                     let message = received?;
                     self.deps.metrics.frame_received();
                     self.place.hear();
@@ -153,45 +151,39 @@ impl Client<'_> {
         }
     }
 
-    /// Sends what the room has, gathered into one flush.
-    async fn carry_out<S>(
-        &mut self,
-        socket: &mut WebSocketStream<S>,
-        event: Event,
-    ) -> Result<(), Ending>
+    /// Sends what the room has, gathered into one write.
+    async fn carry_out<S>(&mut self, socket: &mut Socket<S>, event: Event) -> Result<(), Ending>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut event = Some(event);
-        for gathered in 1.. {
-            let message = match event {
-                None => break,
-                Some(Event::Frame(text)) => Message::Text(text),
-                Some(Event::Ping) => Message::Ping(Default::default()),
-                Some(Event::TokenExpiring) => match self.token {
-                    Some(token) => text(&ServerMessage::TokenExpiring {
-                        expires_at: token.at,
-                    }),
-                    None => break,
-                },
-                Some(Event::End(ending)) => {
-                    socket::flush(socket).await?;
-                    return Err(ending);
-                }
-            };
-            socket::feed(socket, message).await?;
+        let mut frames = Vec::new();
+        let mut next = Some(event);
+        let mut ending = None;
+        while let Some(event) = next {
+            match event {
+                Event::Frame(frame) => frames.push(frame),
+                Event::Ping => frames.push(Encoded::ping()),
+                Event::TokenExpiring => frames.extend(self.token_expiring()),
+                Event::End(end) => ending = Some(end),
+            }
             // What is taken must be sent: the next is left where it is once enough has gathered.
-            if gathered == socket::GATHER {
+            if ending.is_some() || frames.len() >= socket::GATHER {
                 break;
             }
-            event = self.place.next_now();
+            next = self.place.next_now();
         }
-        socket::flush(socket).await
+        socket.write(&frames).await?;
+        ending.map_or(Ok(()), Err)
+    }
+
+    fn token_expiring(&self) -> Option<Encoded> {
+        let expires_at = self.token?.at;
+        Some(Encoded::new(&ServerMessage::TokenExpiring { expires_at }))
     }
 
     async fn answer<S>(
         &mut self,
-        socket: &mut WebSocketStream<S>,
+        socket: &mut Socket<S>,
         inbox: &mut Inbox,
         message: Message,
     ) -> Result<(), Ending>
@@ -204,7 +196,7 @@ impl Client<'_> {
             Message::Ping(_) | Message::Pong(_) => {
                 inbox.take_control()?;
                 // tungstenite queued the Pong; it goes out with the flush.
-                return socket::flush(socket).await;
+                return socket.flush().await;
             }
             Message::Close(frame) => {
                 debug!(
@@ -216,12 +208,8 @@ impl Client<'_> {
             Message::Frame(_) => None,
         };
         match answer {
-            Some(answer) => socket::send(socket, text(&answer)).await,
+            Some(answer) => socket.send(&answer).await,
             None => Ok(()),
         }
     }
-}
-
-fn text(message: &ServerMessage) -> Message {
-    Message::Text(message.to_text().into())
 }

@@ -10,6 +10,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -60,6 +61,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Every connection is a task of it.
     pub tracker: TaskTracker,
+    /// The runtime that connections run on.
+    pub connections: Handle,
     /// What connections need.
     pub deps: Arc<Deps>,
     /// Where the server really listens.
@@ -84,8 +87,8 @@ pub fn handshake_limiter(config: &Config) -> Option<DefaultKeyedRateLimiter<std:
 /// Two seconds' worth: a room's browsers all come back at once after a restart, often from one address.
 const HANDSHAKE_BURST: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
 
-/// The whole HTTP surface of a node that listens on `listen`.
-pub fn router(node: &Node, listen: SocketAddr) -> Router {
+/// The whole HTTP surface of a node that listens on `listen`, and hands connections to a runtime.
+pub fn router(node: &Node, listen: SocketAddr, connections: Handle) -> Router {
     let parts = Parts {
         config: Arc::clone(&node.config),
         hub: node.hub.clone(),
@@ -96,6 +99,7 @@ pub fn router(node: &Node, listen: SocketAddr) -> Router {
         metrics: Arc::clone(&node.metrics),
         clock: node.clock.clone(),
         tracker: node.connections.clone(),
+        connections,
         deps: Arc::clone(&node.deps),
         listen,
         readiness: Arc::clone(&node.readiness),

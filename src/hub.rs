@@ -6,6 +6,7 @@
 
 mod agenda;
 mod budget;
+mod encoded;
 mod ending;
 mod line;
 mod outlet;
@@ -40,6 +41,7 @@ use self::{
     ticks::Ticks,
 };
 pub use self::{
+    encoded::Encoded,
     ending::Ending,
     place::{Event, Place, Refused, Reservation, Seating},
     room::{Full, Present, StateTooLarge},
@@ -443,19 +445,18 @@ impl Hub {
         to: Option<Vec<ParticipantId>>,
     ) {
         if let Some(room) = self.find(key) {
-            let text = ServerMessage::Broadcast {
+            let encoded = Encoded::new(&ServerMessage::Broadcast {
                 from: None,
                 event,
                 payload,
-            }
-            .to_text();
+            });
             // Only senders in the room have a budget to exceed.
             let _ = room.broadcast(
                 Kind::Broadcast {
                     from: None,
                     to: to.map(Into::into),
                 },
-                text,
+                encoded,
                 true,
                 self.shared(),
             );

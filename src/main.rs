@@ -25,13 +25,23 @@ fn serve(options: &Options) -> ExitCode {
         Err(mistakes) => return cli::misconfigured(&mistakes),
     };
     telemetry::init(&config);
-    block_on(async {
+    let connections = match Builder::new_multi_thread()
+        .thread_name("connections")
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return cli::failed(&error),
+    };
+    let code = block_on(async {
         // The one call of the server.
-        match rollcall::server::run(config).await {
+        match rollcall::server::run(config, connections.handle().clone()).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => cli::failed(&error),
         }
-    })
+    });
+    connections.shutdown_background();
+    code
 }
 
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {

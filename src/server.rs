@@ -7,6 +7,7 @@ mod accept;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -64,14 +65,17 @@ pub struct Server {
 
 /// Serves until a signal or the death of a task, then stops.
 ///
+/// `connections` is to be another runtime than the caller's: when thousands of connections want their turn at once, what
+/// accepts and admits others does not queue behind them (15,000 dropped in one instant: TARGETS.md, "Connections").
+///
 /// # Errors
 /// What kept it from starting, or from stopping cleanly.
-pub async fn run(config: Config) -> Result<(), ServeError> {
+pub async fn run(config: Config, connections: Handle) -> Result<(), ServeError> {
     let clock = Clock::system();
     let store = store::open(&config.database, clock.clone()).await?;
     let signals = Signals::new()?;
     let dev_mode = config.dev_mode();
-    let server = Server::start(config, store, clock).await?;
+    let server = Server::start(config, store, clock, connections).await?;
     info!(address = %server.addr, "listening");
     if dev_mode {
         warn!(
@@ -83,7 +87,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 }
 
 impl Server {
-    /// Starts a node on this store, and listens.
+    /// Starts a node on this store, and listens. Connections are tasks of the runtime given for them, which has to
+    /// outlive the server.
     ///
     /// # Errors
     /// The store cannot be asked, or the address cannot be listened on.
@@ -91,6 +96,7 @@ impl Server {
         config: Config,
         store: Arc<dyn Store>,
         clock: Clock,
+        connections: Handle,
     ) -> Result<Self, ServeError> {
         let config = Arc::new(config);
         let node = Node::start(Arc::clone(&config), store, clock).await?;
@@ -98,7 +104,7 @@ impl Server {
         let stop_http = CancellationToken::new();
         let accept = accept::run(
             listener,
-            http::router(&node, addr),
+            http::router(&node, addr, connections),
             config.limits.max_connections,
             node.services.clone(),
             stop_http.clone(),

@@ -170,6 +170,13 @@ impl ServerMessage {
         // Every field is JSON by construction.
         serde_json::to_string(self).unwrap_or_default()
     }
+
+    /// Appends the JSON text to `buffer`.
+    pub fn append_to(&self, buffer: &mut Vec<u8>) {
+        let written = serde_json::to_writer(buffer, self);
+        // Every field is JSON by construction, and a vector takes what it is given.
+        debug_assert!(written.is_ok(), "{written:?}");
+    }
 }
 
 /// By text, as a payload is.

@@ -1,12 +1,17 @@
 //! The WebSocket under a connection: limits, deadlines, and how it ends.
+//!
+//! Frames come encoded and are written past tungstenite, which would copy each into a buffer of its own and keep that as
+//! large as the largest it ever sent. It still reads, and answers Pings and closes; whatever it queues is flushed at once,
+//! so that no frame is written into the middle of another.
 
-use std::time::Duration;
+use std::{io::IoSlice, time::Duration};
 
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use rollcall_protocol::ServerMessage;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -17,7 +22,11 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{chance, config::Config, hub::Ending};
+use crate::{
+    chance,
+    config::Config,
+    hub::{Encoded, Ending},
+};
 
 /// A client that cannot take a frame in this time is closed with 1013.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,65 +36,125 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) const GATHER: usize = 32;
 /// tungstenite allocates this eagerly for each connection, and its default is 128 KiB.
 const READ_BUFFER: usize = 1024;
-/// Frames are handed to the kernel once this much has gathered.
-const WRITE_BUFFER: usize = 4096;
 
-/// The limits under which a client's frames are read and ours are written.
+/// The limits under which a client's frames are read; the write buffer serves Pongs and closes only.
 pub fn websocket_config(config: &Config) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
+        .write_buffer_size(0)
         .max_message_size(Some(config.limits.message_bytes))
         .max_frame_size(Some(config.limits.message_bytes))
 }
 
-/// Receives one message.
-///
-/// # Cancel safety
-/// What was read stays in tungstenite's buffer.
-pub(super) async fn receive<S>(socket: &mut WebSocketStream<S>) -> Result<Message, Ending>
+/// A WebSocket whose upgrade is done.
+pub(super) struct Socket<S> {
+    websocket: WebSocketStream<S>,
+    /// The rest of a frame that a deadline cut: nothing else may be said before it.
+    unfinished: Bytes,
+}
+
+impl<S> Socket<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match socket.next().await {
-        Some(Ok(message)) => Ok(message),
-        Some(Err(error)) => Err(broken(&error)),
-        None => Err(Ending::Hangup),
+    pub(super) fn new(websocket: WebSocketStream<S>) -> Self {
+        Self {
+            websocket,
+            unfinished: Bytes::new(),
+        }
     }
-}
 
-/// Sends one message, flushed.
-pub(super) async fn send<S>(socket: &mut WebSocketStream<S>, message: Message) -> Result<(), Ending>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    bounded(socket.send(message)).await
-}
+    /// Receives one message.
+    ///
+    /// # Cancel safety
+    /// What was read stays in tungstenite's buffer.
+    pub(super) async fn receive(&mut self) -> Result<Message, Ending> {
+        match self.websocket.next().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(error)) => Err(broken(&error)),
+            None => Err(Ending::Hangup),
+        }
+    }
 
-/// Queues one message for the next flush.
-pub(super) async fn feed<S>(socket: &mut WebSocketStream<S>, message: Message) -> Result<(), Ending>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    bounded(socket.feed(message)).await
-}
+    /// Sends one message.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe, as all sending: half a frame may be out.
+    pub(super) async fn send(&mut self, message: &ServerMessage) -> Result<(), Ending> {
+        self.write(&[Encoded::new(message)]).await
+    }
 
-/// Flushes what was queued.
-pub(super) async fn flush<S>(socket: &mut WebSocketStream<S>) -> Result<(), Ending>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    bounded(SinkExt::<Message>::flush(socket)).await
-}
+    /// Sends frames in as few system calls as the transport takes. The client has [`WRITE_DEADLINE`] for each.
+    pub(super) async fn write(&mut self, frames: &[Encoded]) -> Result<(), Ending> {
+        let mut slices: Vec<IoSlice<'_>> = frames
+            .iter()
+            .map(|frame| IoSlice::new(frame.as_bytes()))
+            .collect();
+        let mut slices = slices.as_mut_slice();
+        let stream = self.websocket.get_mut();
+        let mut deadline = Instant::now() + WRITE_DEADLINE;
+        while let Some(first) = slices.first() {
+            let (left, first) = (slices.len(), first.len());
+            let written = match timeout_at(deadline, stream.write_vectored(slices)).await {
+                Ok(Ok(0)) => return Err(Ending::Hangup),
+                Ok(Ok(written)) => written,
+                Ok(Err(error)) => return Err(broken(&tungstenite::Error::Io(error))),
+                Err(_) => {
+                    let cut = &frames[frames.len() - left];
+                    let sent = cut.as_bytes().len() - first;
+                    if sent > 0 {
+                        self.unfinished = cut.rest(sent);
+                    }
+                    return Err(Ending::TooSlow);
+                }
+            };
+            IoSlice::advance_slices(&mut slices, written);
+            if slices.len() < left {
+                deadline = Instant::now() + WRITE_DEADLINE;
+            }
+        }
+        Ok(())
+    }
 
-/// Past the deadline the socket is finished: half a frame may be out.
-async fn bounded(
-    write: impl Future<Output = Result<(), tungstenite::Error>>,
-) -> Result<(), Ending> {
-    match timeout(WRITE_DEADLINE, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(broken(&error)),
-        Err(_) => Err(Ending::TooSlow),
+    /// Sends what tungstenite has queued: the Pong to the Ping just received.
+    pub(super) async fn flush(&mut self) -> Result<(), Ending> {
+        let flush = SinkExt::<Message>::flush(&mut self.websocket);
+        match timeout(WRITE_DEADLINE, flush).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(broken(&error)),
+            Err(_) => Err(Ending::TooSlow),
+        }
+    }
+
+    /// Says goodbye as the ending asks for, then reads until the peer's close or a deadline, so that the close frame is
+    /// not lost in a reset.
+    pub(super) async fn goodbye(mut self, ending: Ending, config: &Config) {
+        // A peer that is gone, or does not answer, gets no more than this.
+        let _ = timeout(CLOSE_DEADLINE, self.part(ending, config)).await;
+    }
+
+    async fn part(&mut self, ending: Ending, config: &Config) -> Result<(), tungstenite::Error> {
+        let Some(code) = ending.close_code() else {
+            return Ok(());
+        };
+        let unfinished = std::mem::take(&mut self.unfinished);
+        self.websocket.get_mut().write_all(&unfinished).await?;
+        if ending == Ending::Stopping {
+            let after_ms = come_back_after(config).as_millis() as u64;
+            let message = Encoded::new(&ServerMessage::Reconnect { after_ms });
+            self.websocket
+                .get_mut()
+                .write_all(message.as_bytes())
+                .await?;
+        }
+        let frame = CloseFrame {
+            code: code.code().into(),
+            reason: code.reason().into(),
+        };
+        // Answers the client's own close frame too, if it sent one.
+        self.websocket.close(Some(frame)).await?;
+        while let Some(Ok(_)) = self.websocket.next().await {}
+        Ok(())
     }
 }
 
@@ -109,34 +178,6 @@ pub(super) fn closed_by_client(frame: Option<&CloseFrame>) -> Ending {
         None | Some(WireCode::Normal) => Ending::Left,
         Some(_) => Ending::Hangup,
     }
-}
-
-/// Says goodbye as the ending asks for, then reads until the peer's close or a deadline, so that the close frame is not lost in
-/// a reset.
-pub(super) async fn goodbye<S>(socket: &mut WebSocketStream<S>, ending: Ending, config: &Config)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let parting = async {
-        if ending == Ending::Stopping {
-            let after_ms = come_back_after(config).as_millis() as u64;
-            let message = ServerMessage::Reconnect { after_ms }.to_text();
-            socket.feed(Message::Text(message.into())).await?;
-        }
-        let Some(code) = ending.close_code() else {
-            return Ok(());
-        };
-        let frame = CloseFrame {
-            code: code.code().into(),
-            reason: code.reason().into(),
-        };
-        // Answers the client's own close frame too, if it sent one.
-        socket.close(Some(frame)).await?;
-        while let Some(Ok(_)) = socket.next().await {}
-        Ok::<(), tungstenite::Error>(())
-    };
-    // A peer that is gone, or does not answer, gets no more than this.
-    let _ = timeout(CLOSE_DEADLINE, parting).await;
 }
 
 /// Spread over a third of the restart grace, so that everybody is back before anybody is seen to have left.

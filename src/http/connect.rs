@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rollcall_protocol::{Problem, ProblemCode, RoomView, SUBPROTOCOL};
 use serde::Serialize;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, runtime::Handle, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -211,7 +211,8 @@ async fn enter(app: &App, peer: IpAddr, head: &Head) -> Result<Admitted, Problem
     app.admission.decide(ask).await
 }
 
-/// Answers 101 and gives the connection a small task of its own on the raw socket; what hyper keeps for the handshake ends here.
+/// Answers 101 and gives the connection a small task of its own on the raw socket and on the runtime of connections; what
+/// hyper keeps for the handshake ends here.
 fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Request) -> Response {
     let upgraded = hyper::upgrade::on(&mut *request);
     let (app, span) = (app.clone(), tracing::info_span!("connection"));
@@ -219,12 +220,11 @@ fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Reque
     tracker.clone().spawn(
         async move {
             // Dropping `admitted` here is the departure of somebody whose upgrade failed (rule R3).
-            let Some(socket) = raw_socket(upgraded, &app).await else {
+            let Some(socket) = raw_socket(upgraded, &app, &app.connections).await else {
                 return;
             };
-            let deps = Arc::clone(&app.deps);
-            drop(app);
-            tracker.spawn(connection::run(socket, admitted, deps).in_current_span());
+            let connection = connection::run(socket, admitted, Arc::clone(&app.deps));
+            tracker.spawn_on(connection.in_current_span(), &app.connections);
         }
         .instrument(span),
     );
@@ -246,7 +246,7 @@ fn refuse_by_close(
     };
     let (app, tracker) = (app.clone(), app.tracker.clone());
     tracker.spawn(async move {
-        let Some(mut socket) = raw_socket(upgraded, &app).await else {
+        let Some(mut socket) = raw_socket(upgraded, &app, &Handle::current()).await else {
             return;
         };
         let parting = async {
@@ -279,18 +279,28 @@ fn first_plain_offer(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(plain).ok()
 }
 
-/// Takes the TcpStream back from hyper, so that no buffer of its own stays.
-async fn raw_socket(upgraded: OnUpgrade, app: &App) -> Option<WebSocketStream<TcpStream>> {
+/// Takes the TcpStream back from hyper, so that no buffer of its own stays, for tasks of `runtime`.
+async fn raw_socket(
+    upgraded: OnUpgrade,
+    app: &App,
+    runtime: &Handle,
+) -> Option<WebSocketStream<TcpStream>> {
     let upgraded = timeout(UPGRADE_DEADLINE, upgraded).await.ok()?.ok()?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let stream = moved(parts.io.into_inner(), runtime)
+        .inspect_err(|error| tracing::warn!(%error, "a connection could not be handed over"))
+        .ok()?;
     let config = Some(websocket_config(&app.config));
-    let socket = WebSocketStream::from_partially_read(
-        parts.io.into_inner(),
-        parts.read_buf.to_vec(),
-        Role::Server,
-        config,
-    );
+    let socket =
+        WebSocketStream::from_partially_read(stream, parts.read_buf.to_vec(), Role::Server, config);
     Some(socket.await)
+}
+
+/// A socket wakes its task through the runtime it was registered with.
+fn moved(stream: TcpStream, runtime: &Handle) -> std::io::Result<TcpStream> {
+    let stream = stream.into_std()?;
+    let _entered = runtime.enter();
+    TcpStream::from_std(stream)
 }
 
 fn switching(key: &HeaderValue, headers: &HeaderMap) -> Response {

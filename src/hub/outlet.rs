@@ -7,22 +7,27 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rollcall_protocol::{ConnectionId, ParticipantId};
+use slab::Slab;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::line::{FRAMES, Line};
+use super::{
+    encoded::Encoded,
+    line::{FRAMES, Line},
+};
 
 /// Frames a reader may be behind. At the default message limit of 30 a second this is four seconds of one sender.
 const MAX_FRAMES: usize = 128;
 /// Bytes all waiting frames of a room may hold together.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Places for readers are given back once so many times more are kept than taken.
+const SPARSE: usize = 4;
 /// A reader that keeps falling behind gets at most one `sync` in this time (PROTOCOL.md, section 2).
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
-/// One encoded frame and whom it is for.
+/// One frame and whom it is for.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
-    pub(super) text: Utf8Bytes,
+    pub(super) encoded: Encoded,
     pub(super) kind: Kind,
 }
 
@@ -45,7 +50,7 @@ pub(super) enum Kind {
 /// What a reader gets next.
 #[derive(Debug)]
 pub(super) enum Next {
-    Frame(Utf8Bytes),
+    Frame(Encoded),
     /// Build a `sync` for this reader: it is now at the end of the ring.
     Sync,
     /// Build a `room` message for this reader.
@@ -76,7 +81,7 @@ pub(super) struct Outlet {
     entries: VecDeque<Entry>,
     base: u64,
     bytes: usize,
-    listeners: Vec<Option<Listener>>,
+    listeners: Slab<Listener>,
     /// One past the position of the last presence frame, and of the last room frame, that was dropped unread.
     lost_presence: u64,
     lost_room: u64,
@@ -102,17 +107,12 @@ impl Outlet {
             owes_room: false,
             synced_at: None,
         };
-        if let Some(free) = self.listeners.iter().position(Option::is_none) {
-            self.listeners[free] = Some(listener);
-            return ListenerId(free);
-        }
-        self.listeners.push(Some(listener));
-        ListenerId(self.listeners.len() - 1)
+        ListenerId(self.listeners.insert(listener))
     }
 
     /// Takes a reader away, with its claim on what waits.
     pub(super) fn silence(&mut self, id: ListenerId) {
-        let Some(listener) = self.listeners.get_mut(id.0).and_then(Option::take) else {
+        let Some(listener) = self.listeners.try_remove(id.0) else {
             return;
         };
         let start = listener.cursor.max(self.base) - self.base;
@@ -120,28 +120,26 @@ impl Outlet {
             entry.unread -= 1;
         }
         self.trim();
-        while matches!(self.listeners.last(), Some(None)) {
-            self.listeners.pop();
-        }
-        if self.listeners.is_empty() {
-            self.listeners = Vec::new();
+        if self.listeners.len() * SPARSE < self.listeners.capacity() {
+            self.listeners.shrink_to_fit();
         }
     }
 
     /// The connections that read here.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (&Arc<Line>, Option<ParticipantId>)> {
-        self.listeners
-            .iter()
-            .flatten()
-            .map(|listener| (&listener.line, listener.participant))
+    pub(super) fn lines(&self) -> impl Iterator<Item = &Arc<Line>> {
+        self.listeners.iter().map(|(_, listener)| &listener.line)
+    }
+
+    /// The connection of one reader.
+    pub(super) fn line(&self, id: ListenerId) -> Option<&Arc<Line>> {
+        self.listeners.get(id.0).map(|listener| &listener.line)
     }
 
     /// How many connections would get this.
     pub(super) fn audience(&self, kind: &Kind) -> usize {
         self.listeners
             .iter()
-            .flatten()
-            .filter(|listener| listener.is_addressed(kind))
+            .filter(|(_, listener)| listener.is_addressed(kind))
             .count()
     }
 
@@ -149,7 +147,7 @@ impl Outlet {
     pub(super) fn push(&mut self, frame: Frame) {
         let end = self.end();
         let mut unread = 0;
-        for listener in self.listeners.iter_mut().flatten() {
+        for (_, listener) in &mut self.listeners {
             if listener.cursor == end && !listener.is_addressed(&frame.kind) {
                 listener.cursor += 1;
             } else {
@@ -157,7 +155,7 @@ impl Outlet {
                 listener.line.signal(FRAMES);
             }
         }
-        self.bytes += frame.text.len();
+        self.bytes += frame.encoded.len();
         self.entries.push_back(Entry { frame, unread });
         self.trim();
         while self.entries.len() > MAX_FRAMES || self.bytes > MAX_BYTES {
@@ -170,7 +168,7 @@ impl Outlet {
             return;
         };
         self.base += 1;
-        self.bytes -= entry.frame.text.len();
+        self.bytes -= entry.frame.encoded.len();
         match entry.frame.kind {
             Kind::Presence | Kind::Sync => self.lost_presence = self.base,
             Kind::Room => self.lost_room = self.base,
@@ -182,7 +180,7 @@ impl Outlet {
         while self.entries.front().is_some_and(|entry| entry.unread == 0) {
             if let Some(entry) = self.entries.pop_front() {
                 self.base += 1;
-                self.bytes -= entry.frame.text.len();
+                self.bytes -= entry.frame.encoded.len();
             }
         }
         if self.entries.is_empty() {
@@ -197,7 +195,7 @@ impl Outlet {
     /// What this reader gets next; after [`Next::Sync`] it has seen everything up to now.
     pub(super) fn next(&mut self, id: ListenerId, now: Instant) -> Next {
         let (base, end) = (self.base, self.end());
-        let Some(Some(listener)) = self.listeners.get_mut(id.0) else {
+        let Some(listener) = self.listeners.get_mut(id.0) else {
             return Next::Empty(None);
         };
         if listener.cursor < base {
@@ -217,18 +215,18 @@ impl Outlet {
             return Next::Sync;
         }
         match self.read(id) {
-            Some(text) => Next::Frame(text),
+            Some(encoded) => Next::Frame(encoded),
             None => Next::Empty(self.owes_sync(id).then_some(sync_at)),
         }
     }
 
     fn owes_sync(&self, id: ListenerId) -> bool {
-        matches!(self.listeners.get(id.0), Some(Some(listener)) if listener.owes_sync)
+        matches!(self.listeners.get(id.0), Some(listener) if listener.owes_sync)
     }
 
     /// A `sync` says all that the waiting frames would, so they are passed over.
     fn skip_presence(&mut self, id: ListenerId, end: u64) {
-        let Some(Some(listener)) = self.listeners.get_mut(id.0) else {
+        let Some(listener) = self.listeners.get_mut(id.0) else {
             return;
         };
         let start = (listener.cursor - self.base) as usize;
@@ -239,12 +237,10 @@ impl Outlet {
         self.trim();
     }
 
-    fn read(&mut self, id: ListenerId) -> Option<Utf8Bytes> {
+    fn read(&mut self, id: ListenerId) -> Option<Encoded> {
         let mut found = None;
         while found.is_none() {
-            let Some(Some(listener)) = self.listeners.get_mut(id.0) else {
-                return None;
-            };
+            let listener = self.listeners.get_mut(id.0)?;
             let at = (listener.cursor - self.base) as usize;
             let entry = self.entries.get_mut(at)?;
             listener.cursor += 1;
@@ -258,7 +254,7 @@ impl Outlet {
                 _ => listener.is_addressed(&entry.frame.kind),
             };
             if is_wanted {
-                found = Some(entry.frame.text.clone());
+                found = Some(entry.frame.encoded.clone());
             }
             self.trim();
         }
@@ -281,11 +277,21 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use rollcall_protocol::{ErrorCode, ServerMessage};
+
     use super::{super::Ticks, *};
+
+    fn message(text: &str) -> Encoded {
+        Encoded::new(&ServerMessage::Error {
+            code: ErrorCode::BadMessage,
+            detail: text.to_owned(),
+            reference: None,
+        })
+    }
 
     fn frame(text: &str, kind: Kind) -> Frame {
         Frame {
-            text: text.into(),
+            encoded: message(text),
             kind,
         }
     }
@@ -298,21 +304,15 @@ mod tests {
         (outlet, ids)
     }
 
-    fn text(next: Next) -> Option<String> {
-        match next {
-            Next::Frame(text) => Some(text.to_string()),
-            _ => None,
-        }
+    fn is_frame(next: &Next, text: &str) -> bool {
+        matches!(next, Next::Frame(encoded) if encoded.as_bytes() == message(text).as_bytes())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_frame_is_kept_only_until_the_last_has_read_it() {
         let (mut outlet, ids) = outlet(2);
         outlet.push(frame("a", Kind::Presence));
-        assert_eq!(
-            text(outlet.next(ids[0], Instant::now())).as_deref(),
-            Some("a")
-        );
+        assert!(is_frame(&outlet.next(ids[0], Instant::now()), "a"));
         assert_eq!(outlet.entries.len(), 1);
         outlet.silence(ids[1]);
         assert_eq!((outlet.entries.len(), outlet.bytes), (0, 0));
@@ -332,10 +332,7 @@ mod tests {
             outlet.next(ids[0], Instant::now()),
             Next::Empty(None)
         ));
-        assert_eq!(
-            text(outlet.next(ids[1], Instant::now())).as_deref(),
-            Some("hi")
-        );
+        assert!(is_frame(&outlet.next(ids[1], Instant::now()), "hi"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -373,7 +370,7 @@ mod tests {
             ));
         }
         for _ in 0..MAX_FRAMES {
-            assert!(text(outlet.next(ids[0], Instant::now())).is_some());
+            assert!(is_frame(&outlet.next(ids[0], Instant::now()), "b"));
         }
         assert!(matches!(
             outlet.next(ids[0], Instant::now()),

@@ -10,10 +10,9 @@ use std::{
 use rollcall_protocol::{ConnectionId, ParticipantId, ServerMessage, Status, Timestamp, UserId};
 use serde_json::{Map, Value, value::RawValue};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    Ending, Hub, Joined, StateTooLarge, Ticks, Welcome,
+    Encoded, Ending, Hub, Joined, StateTooLarge, Ticks, Welcome,
     agenda::Job,
     line::{self, Line},
     outlet::{Kind, ListenerId},
@@ -148,8 +147,8 @@ pub struct Place {
 /// What a connection is to do next.
 #[derive(Debug)]
 pub enum Event {
-    /// Send this text frame.
-    Frame(Utf8Bytes),
+    /// Send this frame.
+    Frame(Encoded),
     /// Send a Ping.
     Ping,
     /// Tell the client that its access token is about to end.
@@ -211,18 +210,17 @@ impl Place {
         if let Some(stranger) = to.as_deref().and_then(|to| self.room.stranger(to)) {
             return Err(Refused::Stranger(stranger));
         }
-        let text = ServerMessage::Broadcast {
+        let encoded = Encoded::new(&ServerMessage::Broadcast {
             from: Some(self.id),
             event,
             payload,
-        }
-        .to_text();
+        });
         let kind = Kind::Broadcast {
             from: Some(self.line.id),
             to: to.map(Into::into),
         };
         self.room
-            .broadcast(kind, text, false, self.hub.shared())
+            .broadcast(kind, encoded, false, self.hub.shared())
             .map_err(Refused::Budget)
     }
 
@@ -292,7 +290,7 @@ impl Place {
             .room
             .next(self.listener, Some(self.id), self.hub.shared())
         {
-            Said::Text(text) => Poll::Ready(Event::Frame(text)),
+            Said::Frame(encoded) => Poll::Ready(Event::Frame(encoded)),
             Said::Nothing(again) => {
                 self.has_frames = false;
                 if let Some(at) = again {

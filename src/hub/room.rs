@@ -11,11 +11,11 @@ use rollcall_protocol::{
     Status, Timestamp, UserId,
 };
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    Departure, Ending, Shared, Welcome,
+    Departure, Encoded, Ending, Shared, Welcome,
     agenda::Job,
     budget::Budget,
     line::Line,
@@ -62,6 +62,8 @@ enum End {
 #[derive(Debug)]
 struct Occupant {
     seat: Seat,
+    /// Its connections' places in the outlet.
+    listeners: SmallVec<[ListenerId; 1]>,
     /// Admissions decided but not connected yet.
     reserved: usize,
     /// Admissions under a lower removal count are void: the participant was removed before they sat down.
@@ -259,6 +261,9 @@ impl Room {
             inner.doubt(lost, id, shared);
         }
         let listener = inner.outlet.listen(Arc::clone(line), Some(id));
+        if let Some(occupant) = inner.occupants.get_mut(&id) {
+            occupant.listeners.push(listener);
+        }
         if shared.is_draining() {
             // Admitted before the drain began, seated after it told everybody.
             line.end(Ending::Stopping);
@@ -298,6 +303,7 @@ impl Room {
         let Some(occupant) = inner.occupants.get_mut(&id) else {
             return;
         };
+        occupant.listeners.retain(|kept| *kept != listener);
         // A drain gives no grace of its own: the next node does, to everybody still active in the store.
         let keeps_grace = ending != Ending::Left && (shared.is_draining() || !line.is_doubted());
         let grace = keeps_grace.then_some(now + shared.options.reconnect_grace);
@@ -361,6 +367,7 @@ impl Room {
             id,
             Occupant {
                 seat: Seat::restored(until),
+                listeners: SmallVec::new(),
                 reserved: 0,
                 void_below: 0,
                 sitting: Some(sitting),
@@ -414,22 +421,22 @@ impl Room {
     pub(super) fn broadcast(
         &self,
         kind: Kind,
-        text: String,
+        encoded: Encoded,
         is_ours: bool,
         shared: &Shared,
     ) -> Result<(), Duration> {
         let mut inner = self.inner.lock();
         let audience = inner.outlet.audience(&kind);
         if !is_ours {
-            inner
-                .budget
-                .spend(Instant::now(), shared.options.fanout, audience, text.len())?;
+            inner.budget.spend(
+                Instant::now(),
+                shared.options.fanout,
+                audience,
+                encoded.len(),
+            )?;
         }
         shared.metrics.frames_fanned_out(audience as u64);
-        inner.outlet.push(Frame {
-            text: text.into(),
-            kind,
-        });
+        inner.outlet.push(Frame { encoded, kind });
         Ok(())
     }
 
@@ -453,15 +460,11 @@ impl Room {
     ) -> Said {
         let mut inner = self.inner.lock();
         match inner.outlet.next(listener, Instant::now()) {
-            Next::Frame(text) => Said::Text(text),
-            Next::Sync => Said::Text(sync(inner.shown(id, shared)).to_text().into()),
-            Next::Room => Said::Text(
-                ServerMessage::Room {
-                    room: inner.row.view(),
-                }
-                .to_text()
-                .into(),
-            ),
+            Next::Frame(encoded) => Said::Frame(encoded),
+            Next::Sync => Said::Frame(Encoded::new(&sync(inner.shown(id, shared)))),
+            Next::Room => Said::Frame(Encoded::new(&ServerMessage::Room {
+                room: inner.row.view(),
+            })),
             Next::Empty(again) => Said::Nothing(again),
         }
     }
@@ -473,12 +476,12 @@ impl Room {
             if inner.row == row {
                 return;
             }
-            let text = ServerMessage::Room { room: row.view() }.to_text();
+            let encoded = Encoded::new(&ServerMessage::Room { room: row.view() });
             let is_new_end = inner.row.ends_at() != row.ends_at();
             inner.is_warned &= !is_new_end;
             inner.row = row;
             inner.outlet.push(Frame {
-                text: text.into(),
+                encoded,
                 kind: Kind::Room,
             });
         }
@@ -502,13 +505,12 @@ impl Room {
             let warning = shared.options.expiry_warning;
             if !left.is_zero() && left <= warning && !inner.is_warned {
                 inner.is_warned = true;
-                let text = ServerMessage::RoomExpiring {
+                let encoded = Encoded::new(&ServerMessage::RoomExpiring {
                     expires_at: ends_at,
                     reason: ExpiryReason::MaxAge,
-                }
-                .to_text();
+                });
                 inner.outlet.push(Frame {
-                    text: text.into(),
+                    encoded,
                     kind: Kind::Room,
                 });
             }
@@ -534,7 +536,7 @@ impl Room {
             return;
         }
         inner.end = Some(End::Over(ending));
-        for (line, _) in inner.outlet.lines() {
+        for line in inner.outlet.lines() {
             line.end(ending);
         }
         let ids: Vec<ParticipantId> = inner.occupants.keys().copied().collect();
@@ -550,10 +552,8 @@ impl Room {
         if let Some(occupant) = inner.occupants.get_mut(&id) {
             occupant.void_below = occupant.void_below.max(removals);
         }
-        for (line, participant) in inner.outlet.lines() {
-            if participant == Some(id) {
-                line.end(Ending::Removed);
-            }
+        for line in inner.lines_of(id) {
+            line.end(Ending::Removed);
         }
         inner.depart(id, LeaveReason::Removed, shared);
         self.schedule(&mut inner, shared);
@@ -583,12 +583,7 @@ impl Room {
 
     /// The connections here.
     pub(super) fn lines(&self) -> Vec<Arc<Line>> {
-        self.inner
-            .lock()
-            .outlet
-            .lines()
-            .map(|(line, _)| Arc::clone(line))
-            .collect()
+        self.inner.lock().outlet.lines().map(Arc::clone).collect()
     }
 
     /// How many seats there are, and the latest sign of life.
@@ -700,7 +695,7 @@ pub(super) struct Seated {
 
 /// What the outlet has for a reader.
 pub(super) enum Said {
-    Text(Utf8Bytes),
+    Frame(Encoded),
     Nothing(Option<Instant>),
 }
 
@@ -739,6 +734,7 @@ impl Inner {
     fn reserve(&mut self, id: ParticipantId) {
         let occupant = self.occupants.entry(id).or_insert_with(|| Occupant {
             seat: Seat::default(),
+            listeners: SmallVec::new(),
             reserved: 0,
             void_below: 0,
             sitting: None,
@@ -752,6 +748,7 @@ impl Inner {
             return;
         };
         occupant.seat = Seat::default();
+        occupant.listeners.clear();
         let Some(sitting) = occupant.sitting.take() else {
             return;
         };
@@ -796,15 +793,21 @@ impl Inner {
 
     /// Puts the connection that was resumed elsewhere in doubt.
     fn doubt(&self, connection: ConnectionId, id: ParticipantId, shared: &Shared) {
-        for (line, participant) in self.outlet.lines() {
-            if line.id == connection && participant == Some(id) {
-                line.doubt(shared.tick());
-                shared.agenda.add(
-                    Instant::now() + super::line::DOUBT,
-                    Job::Check(Arc::downgrade(line)),
-                );
-            }
+        for line in self.lines_of(id).filter(|line| line.id == connection) {
+            line.doubt(shared.tick());
+            shared.agenda.add(
+                Instant::now() + super::line::DOUBT,
+                Job::Check(Arc::downgrade(line)),
+            );
         }
+    }
+
+    /// The connections of one participant.
+    fn lines_of(&self, id: ParticipantId) -> impl Iterator<Item = &Arc<Line>> {
+        let listeners = self.occupants.get(&id).into_iter();
+        listeners
+            .flat_map(|occupant| &occupant.listeners)
+            .filter_map(|listener| self.outlet.line(*listener))
     }
 
     fn publish(&mut self, shared: &Shared) {
@@ -850,7 +853,7 @@ impl Inner {
             .metrics
             .frames_fanned_out(self.outlet.audience(&kind) as u64);
         self.outlet.push(Frame {
-            text: message.to_text().into(),
+            encoded: Encoded::new(&message),
             kind,
         });
     }

@@ -15,7 +15,7 @@ use rollcall::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, runtime::Handle};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -75,7 +75,7 @@ impl TestServer {
         dir: Arc<TempDir>,
         clock: Clock,
     ) -> Self {
-        let server = Server::start(config.clone(), store, clock.clone())
+        let server = Server::start(config.clone(), store, clock.clone(), Handle::current())
             .await
             .unwrap();
         Self {

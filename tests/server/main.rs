@@ -7,10 +7,13 @@
 #![expect(unreachable_pub, reason = "the harness is this program's own")]
 
 mod binary;
+mod crowds;
 mod enter;
 mod harness;
 mod lifecycle;
 mod messages;
+mod networks;
+mod offline;
 mod presence;
 mod properties;
 mod replay;
