@@ -308,6 +308,7 @@ impl Admission {
         let at = Circumstances {
             now,
             is_live: &|key| hub.is_live(key),
+            departed_at: &|key| hub.departed_at(key),
             uses_before: &|_| 0,
             defaults: &self.inner.defaults,
         };

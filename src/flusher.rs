@@ -131,6 +131,9 @@ impl Flusher {
                     .flushed(batch.participants.len() as u64, started.elapsed());
                 self.look_after(&mut pending, &flushed.missing).await;
                 pending.written(&batch, &flushed);
+                if pending.seen.is_empty() {
+                    self.inner.hub.written();
+                }
                 if self.inner.is_behind.send_replace(false) {
                     info!(
                         rows = batch.participants.len(),

@@ -14,6 +14,7 @@ mod place;
 mod pulse;
 mod room;
 mod ticks;
+mod unwritten;
 
 use std::{
     collections::HashMap,
@@ -39,6 +40,7 @@ use self::{
     pulse::Pulse,
     room::{Reserve, Room},
     ticks::Ticks,
+    unwritten::Unwritten,
 };
 pub use self::{
     encoded::Encoded,
@@ -79,6 +81,7 @@ struct Shared {
     dirty: SegQueue<Arc<Pulse>>,
     /// Seats given up since the last flush. Each took an admission, so a store outage bounds it.
     departures: SegQueue<Departure>,
+    unwritten: Unwritten,
     /// States changed since the last flush, one entry a participant.
     states: Mutex<HashMap<ParticipantKey, Option<String>>>,
     is_draining: AtomicBool,
@@ -155,6 +158,7 @@ impl Hub {
             agenda: Agenda::default(),
             dirty: SegQueue::new(),
             departures: SegQueue::new(),
+            unwritten: Unwritten::default(),
             states: Mutex::default(),
             is_draining: AtomicBool::new(false),
             floor: AtomicU64::new(0),
@@ -305,6 +309,7 @@ impl Hub {
             seen: Vec::with_capacity(shared.dirty.len()),
             states: HashMap::new(),
         };
+        shared.unwritten.collect();
         // As many as there are now: what is marked meanwhile belongs to the next flush.
         for _ in 0..shared.dirty.len() {
             let Some(pulse) = shared.dirty.pop() else {
@@ -331,6 +336,17 @@ impl Hub {
         }
         dirty.states = std::mem::take(&mut *shared.states.lock());
         dirty
+    }
+
+    /// The store has everything that was collected.
+    pub fn written(&self) {
+        self.shared().unwritten.written();
+    }
+
+    /// When the last of those who left a room were heard, while the store may not know. To be asked after
+    /// [`is_live`](Self::is_live): who leaves is noted here before the room stops to be live.
+    pub fn departed_at(&self, key: RoomKey) -> Option<Timestamp> {
+        self.shared().unwritten.latest(key)
     }
 
     /// Whether anybody has or awaits a seat in this incarnation, graces included (rule R9).
@@ -502,6 +518,8 @@ impl Shared {
     }
 
     fn depart(&self, departure: Departure) {
+        self.unwritten
+            .note(departure.room, departure.seen.last_seen_at);
         self.departures.push(departure);
     }
 

@@ -15,11 +15,12 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     admission::{AccessTokens, Admission, Admitted, Parts as AdmissionParts, ResumeKey, Worker},
@@ -155,6 +156,7 @@ impl Node {
             admission: admission.clone(),
             metrics: Arc::clone(&metrics),
             cut: CancellationToken::new(),
+            breaking: Semaphore::new(connection::BREAKING),
         });
         let node = Self {
             config,
@@ -227,7 +229,7 @@ impl Node {
         let config = Some(websocket_config(&self.config));
         let socket = WebSocketStream::from_raw_socket(transport, Role::Server, config).await;
         let connection = connection::run(socket, admitted, Arc::clone(&self.deps));
-        self.connections.spawn(connection.in_current_span());
+        self.connections.spawn(connection);
     }
 
     /// Drains, flushes and closes within the drain timeout. `listener` is cancelled once no connection is left: until

@@ -21,6 +21,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode as WireCode},
     },
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chance,
@@ -51,16 +52,19 @@ pub(super) struct Socket<S> {
     websocket: WebSocketStream<S>,
     /// The rest of a frame that a deadline cut: nothing else may be said before it.
     unfinished: Bytes,
+    /// Looked at only while a client keeps us waiting: it is shared by all connections, and a heartbeat takes no lock.
+    cut: CancellationToken,
 }
 
 impl<S> Socket<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(websocket: WebSocketStream<S>) -> Self {
+    pub(super) fn new(websocket: WebSocketStream<S>, cut: CancellationToken) -> Self {
         Self {
             websocket,
             unfinished: Bytes::new(),
+            cut,
         }
     }
 
@@ -95,10 +99,11 @@ where
         let mut deadline = Instant::now() + WRITE_DEADLINE;
         while let Some(first) = slices.first() {
             let (left, first) = (slices.len(), first.len());
-            let written = match timeout_at(deadline, stream.write_vectored(slices)).await {
-                Ok(Ok(0)) => return Err(Ending::Hangup),
-                Ok(Ok(written)) => written,
-                Ok(Err(error)) => return Err(broken(&tungstenite::Error::Io(error))),
+            let write = or_cut(&self.cut, stream.write_vectored(slices));
+            let written = match timeout_at(deadline, write).await {
+                Ok(Some(Ok(written @ 1..))) => written,
+                Ok(Some(Ok(0)) | None) => return Err(Ending::Hangup),
+                Ok(Some(Err(error))) => return Err(broken(&tungstenite::Error::Io(error))),
                 Err(_) => {
                     let cut = &frames[frames.len() - left];
                     let sent = cut.as_bytes().len() - first;
@@ -119,9 +124,10 @@ where
     /// Sends what tungstenite has queued: the Pong to the Ping just received.
     pub(super) async fn flush(&mut self) -> Result<(), Ending> {
         let flush = SinkExt::<Message>::flush(&mut self.websocket);
-        match timeout(WRITE_DEADLINE, flush).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(broken(&error)),
+        match timeout(WRITE_DEADLINE, or_cut(&self.cut, flush)).await {
+            Ok(Some(Ok(()))) => Ok(()),
+            Ok(Some(Err(error))) => Err(broken(&error)),
+            Ok(None) => Err(Ending::Hangup),
             Err(_) => Err(Ending::TooSlow),
         }
     }
@@ -129,8 +135,9 @@ where
     /// Says goodbye as the ending asks for, then reads until the peer's close or a deadline, so that the close frame is
     /// not lost in a reset.
     pub(super) async fn goodbye(mut self, ending: Ending, config: &Config) {
+        let cut = self.cut.clone();
         // A peer that is gone, or does not answer, gets no more than this.
-        let _ = timeout(CLOSE_DEADLINE, self.part(ending, config)).await;
+        let _ = timeout(CLOSE_DEADLINE, or_cut(&cut, self.part(ending, config))).await;
     }
 
     async fn part(&mut self, ending: Ending, config: &Config) -> Result<(), tungstenite::Error> {
@@ -155,6 +162,15 @@ where
         self.websocket.close(Some(frame)).await?;
         while let Some(Ok(_)) = self.websocket.next().await {}
         Ok(())
+    }
+}
+
+/// `None` if it was cut off.
+async fn or_cut<T>(cut: &CancellationToken, said: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = said => Some(done),
+        () = cut.cancelled() => None,
     }
 }
 

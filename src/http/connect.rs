@@ -21,7 +21,6 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role},
     },
 };
-use tracing::Instrument;
 
 use super::{App, guard, problem::ProblemResponse};
 use crate::{
@@ -215,19 +214,15 @@ async fn enter(app: &App, peer: IpAddr, head: &Head) -> Result<Admitted, Problem
 /// hyper keeps for the handshake ends here.
 fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Request) -> Response {
     let upgraded = hyper::upgrade::on(&mut *request);
-    let (app, span) = (app.clone(), tracing::info_span!("connection"));
-    let tracker = app.tracker.clone();
-    tracker.clone().spawn(
-        async move {
-            // Dropping `admitted` here is the departure of somebody whose upgrade failed (rule R3).
-            let Some(socket) = raw_socket(upgraded, &app, &app.connections).await else {
-                return;
-            };
-            let connection = connection::run(socket, admitted, Arc::clone(&app.deps));
-            tracker.spawn_on(connection.in_current_span(), &app.connections);
-        }
-        .instrument(span),
-    );
+    let app = app.clone();
+    app.tracker.clone().spawn(async move {
+        // Dropping `admitted` here is the departure of somebody whose upgrade failed (rule R3).
+        let Some(socket) = raw_socket(upgraded, &app, &app.connections).await else {
+            return;
+        };
+        let connection = connection::run(socket, admitted, Arc::clone(&app.deps));
+        app.tracker.spawn_on(connection, &app.connections);
+    });
     switching(key, request.headers())
 }
 

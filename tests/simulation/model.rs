@@ -173,9 +173,6 @@ pub struct Room {
     pub latest: i64,
     pub held_at: Instant,
     pub is_held: bool,
-    /// A restart, a stall or a step of the clock found it, and nobody has been heard and written since: the store may
-    /// be further behind than a heartbeat and a flush.
-    pub behind: Option<Instant>,
     /// The world closed it, or somebody deleted it.
     pub closed: Option<Instant>,
     /// Its row is gone.
@@ -193,7 +190,6 @@ impl Room {
             latest: created,
             held_at: Instant::now(),
             is_held: false,
-            behind: None,
             closed: None,
             gone: None,
         }
@@ -206,10 +202,9 @@ impl Room {
 
     /// Whether it can be idle by its timestamps, at a time of the store.
     pub fn may_be_idle(&self, now: i64) -> bool {
-        // FINDING: the verdict does not see the last heartbeats of who left since the last flush. That matters only where
-        // the store is behind by more than the room's patience.
-        let heard = self.heard.filter(|_| self.behind.is_none());
-        let last = heard.map_or(self.known, |beat| beat.store.max(self.known));
+        let last = self
+            .heard
+            .map_or(self.known, |beat| beat.store.max(self.known));
         self.timeout()
             .is_some_and(|timeout| last + timeout <= now + SLACK.as_millis() as i64)
     }
@@ -231,9 +226,6 @@ impl Room {
     pub fn flushed(&mut self, flushed: Option<Instant>) {
         if let Some(beat) = self.heard.filter(|beat| flushed > Some(beat.at)) {
             self.known = self.known.max(beat.store);
-            if self.behind < Some(beat.at) {
-                self.behind = None;
-            }
         }
     }
 

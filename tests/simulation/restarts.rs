@@ -223,9 +223,6 @@ impl World {
         for member in self.members.values_mut() {
             member.restored = None;
         }
-        for room in self.rooms.values_mut() {
-            room.behind = Some(now);
-        }
         for row in self.rows.participants.iter().filter(|row| row.is_active) {
             let member = self
                 .members

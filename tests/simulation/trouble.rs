@@ -54,7 +54,6 @@ impl World {
         for room in self.rooms.values_mut() {
             room.flushed(flushed);
             room.heard = None;
-            room.behind = Some(Instant::now());
             if forward && Some(room.held_at + FLUSHED_WITHIN) >= flushed {
                 room.latest = room.latest.max(now);
             }
@@ -74,9 +73,6 @@ impl World {
         advance(lasts).await;
         let now = Instant::now();
         (self.stalled_at, self.stalled_for) = (Some(now), lasts);
-        for room in self.rooms.values_mut() {
-            room.behind = Some(now);
-        }
         for conn in &mut self.conns {
             // Nobody is to blame for an ack that was on its way.
             for beat in &mut conn.view.lock().waiting {

@@ -293,6 +293,7 @@ pub(super) async fn expiry(State(app): State<App>, Id(id): Id<RoomId>) -> Answer
         .await?
         .unwrap_or(row.last_active_at);
     let (online, heard) = app.hub.online(row.key);
+    let heard = heard.max(app.hub.departed_at(row.key));
     let now = app.store.clock().now();
     let idle_at = row.idle_at(heard.map_or(stored, |heard| heard.max(stored)));
     let ends_at = row.ends_at();
