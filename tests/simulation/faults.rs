@@ -40,6 +40,7 @@ pub struct State {
     flush_failed: Option<Instant>,
     /// When the last successful flush began, and the store's time then.
     flushed: Option<Instant>,
+    flushed_store: i64,
     /// Of this node.
     started: Option<Instant>,
     has_flushed: bool,
@@ -101,6 +102,11 @@ impl Faults {
         self.state.lock().flushed
     }
 
+    /// The store's time then.
+    pub fn flushed_store(&self) -> i64 {
+        self.state.lock().flushed_store
+    }
+
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.state.lock().counts.clone()
     }
@@ -149,6 +155,8 @@ impl Faults {
         if succeeded {
             state.has_flushed = true;
             (state.flushed, state.flush_failed) = (Some(began), None);
+            // Not later than what the store took note of.
+            state.flushed_store = self.log.now() - began.elapsed().as_millis() as i64;
         } else {
             state.flush_failed.get_or_insert_with(Instant::now);
         }

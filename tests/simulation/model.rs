@@ -19,7 +19,7 @@ pub const RESTART_GRACE: Duration = Duration::from_secs(60);
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(75);
 pub const PING_AFTER: Duration = Duration::from_millis(37_500);
 /// A blocked write is given up after this.
-const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the server says goodbye after the seat is given up.
 pub const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -123,7 +123,12 @@ impl Conn {
             _ if self.is_joining() => true,
             _ if !seated => false,
             None => true,
-            Some((_, until)) => now <= until + SLACK,
+            Some((_, until)) => {
+                // Told so: the goodbye came through.
+                let told = self.link.closed_by_server();
+                let told = told.filter(|_| self.phase() == Phase::Ended(Some(1000)));
+                now <= told.unwrap_or(until) + SLACK
+            }
         }
     }
 

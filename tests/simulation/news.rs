@@ -11,7 +11,9 @@ use crate::{
 };
 
 /// A shorter stall is not forgiven.
-const STALL: Duration = Duration::from_secs(5);
+pub const STALL: Duration = Duration::from_secs(5);
+/// What a resume leaves the connection it names to answer in.
+pub const DOUBT: Duration = Duration::from_secs(5);
 
 impl World {
     pub fn meet_rooms(&mut self) -> Result<(), Breach> {
@@ -140,7 +142,12 @@ impl World {
                         .filter_map(member)
                         .any(|member| member.removed_at >= Some(conn.asked.at));
                 // Five seconds are for the network, and a short stall took most of them.
-                let is_unlucky = conn.is_doubted && self.stalled_for < STALL && is_slow;
+                let ended = conn.view.lock().ended_at;
+                let is_unlucky = conn.is_doubted
+                    && self.stalled_for < STALL
+                    && self
+                        .stalled_at
+                        .is_some_and(|at| ended < Some(at + DOUBT + conn.late * 2));
                 conn.fault.is_some()
                     || conn.leaving.is_some()
                     || is_past

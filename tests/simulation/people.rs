@@ -5,8 +5,8 @@ use tokio::time::{Duration, Instant};
 use crate::{
     checks::ENDED_WITHIN,
     log::{Breach, breach},
-    model::Conn,
-    news::is_past_step,
+    model::{By, Conn, Fault, GOODBYE, WRITE_DEADLINE},
+    news::{DOUBT, is_past_step},
     peer::{Phase, millis},
     world::World,
 };
@@ -30,6 +30,9 @@ impl World {
                 "R8: #{number} is {:?}, and the server has not let go",
                 conn.fault
             );
+        }
+        if self.doubt_ends(conn).is_some_and(|by| now > by) {
+            breach!("R5: #{number} was resumed over and is silent, and has not been dropped");
         }
         let Some(key) = conn.room else { return Ok(()) };
         let room = &self.rooms[&key];
@@ -59,6 +62,15 @@ impl World {
             && self.stalled_at.is_none_or(|at| now - at > FOUND_WITHIN);
         if is_healthy && is_found && is_calm {
             breach!("R6: the room of #{number} was deleted, and it is still connected");
+        }
+        let is_past = room.row.ends_at().is_some_and(|end| {
+            end.as_millis() + ((ENDED_WITHIN + conn.late * 4).as_millis() as i64) < self.log.now()
+        });
+        // A step of the clock shows when the room's age is looked at next.
+        if is_healthy && is_past && !is_stalled && self.stepped_at.is_none() {
+            breach!(
+                "R10: the room of #{number} is past its maximum age, and it is still connected"
+            );
         }
         let has_ended = room.may_have_ended(self.log.newest());
         if !is_healthy
@@ -106,6 +118,24 @@ impl World {
             breach!("R6: #{number} was heard {age:?} ago, and the store does not know: {row:?}");
         }
         Ok(())
+    }
+
+    /// By when the server must have dropped a connection that was silent when somebody came back for it.
+    fn doubt_ends(&self, conn: &Conn) -> Option<Instant> {
+        let (_, silent) = conn.fault.filter(|(fault, _)| *fault == Fault::Silent)?;
+        let of = |other: &&Conn| {
+            matches!(other.by, By::Resume { of, .. } if of == conn.number)
+                && other.generation == self.generation
+        };
+        let came = self.conns.iter().filter(of);
+        let came = came.filter_map(|other| {
+            let view = other.view.lock();
+            view.welcomed_at.and(view.seated_at)
+        });
+        // What it had said before may still have been on its way.
+        let doubted = came.filter(|at| *at > silent + conn.late * 4).max()?;
+        let forgiven = self.stalled_at.map_or(doubted, |at| at.max(doubted));
+        Some(forgiven + DOUBT + WRITE_DEADLINE + GOODBYE)
     }
 
     /// R5, R6: what was said of somebody's leaving.
@@ -195,11 +225,20 @@ impl World {
             // Admitted, and taken out before it sat down: the store has seen it, nobody else has.
             let is_again = |at: Instant| {
                 self.conns.iter().any(|conn| {
-                    conn.who == *who
-                        && (conn.asked.at >= at
-                            || conn.room.is_none() && conn.view.lock().admitted_at.is_some())
+                    let view = conn.view.lock();
+                    let is_unmet = conn.slot == self.rooms[key].slot
+                        && conn.room.is_none()
+                        && view.admitted_at.is_some()
+                        && view.ended_at.is_none_or(|end| end + ENDED_WITHIN >= at);
+                    conn.who == *who && (conn.asked.at >= at || is_unmet)
                 })
             };
+            let came_at = self
+                .conns
+                .iter()
+                .filter(|conn| conn.who == *who && conn.room == Some(*key))
+                .filter(|conn| !conn.view.lock().resumed);
+            let came_at = came_at.map(|conn| conn.asked.at).max();
             let is_quiet = member
                 .held_at
                 .is_none_or(|at| now - at > Duration::from_secs(12))
@@ -215,7 +254,9 @@ impl World {
                 && !is_again(at)
                 // A second life begins at what the store had; what was still to be written of the first may be later
                 // where the clock went back in between.
-                && (row.generation == 1 || self.stepped_at.is_none())
+                && (row.generation == 1
+                    || self.stepped_at.is_none()
+                    || self.step_known_at.is_some_and(|known| came_at > Some(known + FLUSHED_WITHIN)))
                 && row.last_seen_at.as_millis() != seen
             {
                 breach!("R6: {who} left as last seen at {seen}, the store has {row:?}");

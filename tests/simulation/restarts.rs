@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     link::Flow,
     log::{Breach, breach},
-    model::{Conn, RESTART_GRACE, SLACK},
+    model::{Conn, HEARTBEAT_TIMEOUT, RESTART_GRACE, SLACK},
     peer::Phase,
     world::{Later, World},
 };
@@ -223,7 +223,14 @@ impl World {
         for member in self.members.values_mut() {
             member.restored = None;
         }
+        let cutoff = self.faults.flushed_store() - HEARTBEAT_TIMEOUT.as_millis() as i64;
         for row in self.rows.participants.iter().filter(|row| row.is_active) {
+            if row.last_seen_at.as_millis() + 3 < cutoff && self.stepped_at.is_none() {
+                breach!(
+                    "R5: {} was restored, and had long been silent: {row:?}",
+                    row.name
+                );
+            }
             let member = self
                 .members
                 .entry((row.room_key, row.name.to_string()))

@@ -38,6 +38,7 @@ impl World {
             80..82 => self.restart().await?,
             82..84 => self.stall().await,
             84..85 => self.outage().await?,
+            85..86 => self.flicker().await,
             _ => return self.pass().await,
         }
         self.settle().await;
@@ -146,6 +147,29 @@ impl World {
             _ => self.say(number, json!({"type": "leave"})),
         }
         self.conns[number].leaving = Some((Instant::now(), how != 0));
+    }
+
+    /// Somebody comes and goes while the room gathers what it will say: nobody hears of it.
+    async fn flicker(&mut self) {
+        let Some(number) = self.pick(&self.which(Conn::is_healthy)) else {
+            return;
+        };
+        self.say(
+            number,
+            json!({"type": "update", "state": {"n": self.log.step()}}),
+        );
+        self.conns[number].said_state = Some(Instant::now());
+        self.settle().await;
+        let (slot, user) = (self.conns[number].slot, self.draw(5));
+        let (query, by, who, end) = self.credential(slot, user);
+        self.enter(query, by, who, slot, end);
+        self.settle().await;
+        let guest = self.conns.len() - 1;
+        if self.conns[guest].is_open() {
+            self.log.note(format_args!("#{guest} leaves at once"));
+            self.say(guest, json!({"type": "leave"}));
+            self.conns[guest].leaving = Some((Instant::now(), true));
+        }
     }
 
     /// Something happens to a link or a client.

@@ -8,7 +8,8 @@ use tokio::time::{Instant, advance};
 use crate::{
     faults::Away,
     log::Breach,
-    model::{Conn, RECONNECT_GRACE, SLACK},
+    model::{Conn, GOODBYE, RECONNECT_GRACE, SLACK},
+    news::STALL,
     peer::Phase,
     world::{Later, World},
 };
@@ -80,17 +81,24 @@ impl World {
             }
             conn.note_grace();
             conn.is_unsure |= conn.fault.is_some();
-            if let Some((_, until)) = &mut conn.grace
-                && *until + SLACK >= began
-            {
-                *until = (*until).max(now + RECONNECT_GRACE);
+            if let Some((surely, until)) = &mut conn.grace {
+                // Found late, and granted again.
+                if lasts >= STALL && *surely > began + SLACK && *until <= now {
+                    *surely = now + RECONNECT_GRACE - GOODBYE;
+                }
+                if *until + SLACK >= began {
+                    *until = (*until).max(now + RECONNECT_GRACE);
+                }
             }
         }
-        for (_, until) in self
+        for (surely, until) in self
             .members
             .values_mut()
             .filter_map(|member| member.restored.as_mut())
         {
+            if lasts >= STALL && *surely > began + SLACK && *until <= now {
+                *surely = now + RECONNECT_GRACE - SLACK;
+            }
             if *until + SLACK >= began {
                 *until = (*until).max(now + RECONNECT_GRACE);
             }

@@ -214,11 +214,12 @@ impl World {
                 + self
                     .conns
                     .iter()
-                    .filter(|conn| {
-                        conn.room.is_none()
-                            && conn.view.lock().welcomed_at.is_some()
-                            && conn.may_hold(now)
+                    .filter(|other| {
+                        other.room.is_none()
+                            && other.slot == conn.slot
+                            && other.generation == self.generation
                     })
+                    .filter(|conn| conn.view.lock().welcomed_at.is_some() && conn.may_hold(now))
                     .count()
         };
         let is_fair = match code {
