@@ -136,7 +136,6 @@ impl Roster {
 
     /// Brings what was told up to what is true; answers what to tell, or `None` if the changes cancelled out.
     pub fn publish(&mut self, seen: impl Fn(ParticipantId) -> Timestamp) -> Option<Change> {
-        let before = self.shown.len();
         let (mut joined, mut updated, mut left) = (Vec::new(), Vec::new(), Vec::new());
         let leaves = std::mem::take(&mut self.left);
         for id in std::mem::take(&mut self.changed) {
@@ -161,7 +160,8 @@ impl Roster {
                 updated,
                 left,
             },
-            None if before == self.shown.len() => return None,
+            // Where as many came as went, who came counts those who went: their welcome was of before.
+            None if joined.is_empty() && left.is_empty() => return None,
             None => Change::Count,
         };
         self.seq += 1;
