@@ -177,3 +177,28 @@ fn syncs(peer: &mut Peer) -> Vec<String> {
         .map(|sync| sync["roster"].as_str().unwrap().to_owned())
         .collect()
 }
+
+/// In a counted room one comes as another goes, within one window: the number is the same, and the newcomer was welcomed
+/// with both.
+#[tokio::test(start_paused = true)]
+async fn r4_who_is_counted_in_as_another_goes_is_told() {
+    let node = Offline::start(|config| config.limits.roster_limit = 2).await;
+    let mut crowd = Vec::new();
+    for n in 0..4 {
+        crowd.push(node.join(&format!("p{n}")).await);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Opens a window.
+    crowd.pop().unwrap().leave().await;
+    crowd.pop().unwrap().leave().await;
+    let mut newcomer = node.join("newcomer").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (seq, occupancy, _) = node.node.hub.present(node.room, None, 9);
+    for peer in crowd.iter_mut().chain([&mut newcomer]) {
+        peer.catch_up().unwrap();
+        assert_eq!((peer.replay.seq, peer.replay.occupancy), (seq, occupancy));
+    }
+    assert_eq!(occupancy, 3);
+    drop((crowd, newcomer));
+    node.stop().await;
+}

@@ -223,7 +223,7 @@ impl World {
             _ => {
                 for _ in 0..20 {
                     let said =
-                        json!({"type": "broadcast", "event": "e", "payload": "x".repeat(100)});
+                        json!({"type": "broadcast", "event": "e", "payload": "x".repeat(500)});
                     self.say(number, said);
                 }
             }
