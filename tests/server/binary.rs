@@ -1,7 +1,8 @@
 //! The real binary: its commands, its exit codes, SIGTERM, and a kill in mid-flight.
 
-use std::{net::SocketAddr, process::Stdio};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
+use rollcall::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -60,17 +61,15 @@ impl Binary {
         Self { child, log, addr }
     }
 
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().await;
+        assert!(sent.unwrap().success());
+    }
+
     /// Sends a signal and answers the exit code and the rest of the log.
     async fn signalled(mut self, signal: &str) -> (Option<i32>, Vec<String>) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .await
-                .unwrap()
-                .success()
-        );
+        self.signal(signal).await;
         let mut lines = Vec::new();
         let ended = async {
             while let Some(line) = self.log.next_line().await.unwrap() {
@@ -215,6 +214,50 @@ async fn r6_a_kill_loses_no_participant_and_the_seat_is_held() {
     server.signalled("-TERM").await;
     let row = sql(&url, &query).await.remove(0);
     assert_eq!(row[1].as_deref(), Some("0"), "no ghost in is_active");
+}
+
+/// A laptop's lid, a stopped virtual machine: longer than every patience that the server has.
+#[tokio::test]
+async fn r9_a_frozen_server_sees_nobody_leave_and_reaps_no_room() {
+    let dir = TempDir::new().unwrap();
+    let reaping = [HASTY, &["--reap-interval", "200ms"]].concat();
+    let server = Binary::start(&database(&dir), &reaping).await;
+    server.post("/v1/rooms", json!({"id": "room"})).await;
+    let invite = server.post("/v1/rooms/room/invites", json!({})).await["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut ada = server.connect(&format!("invite={invite}&name=Ada")).await;
+    let bob = server.connect(&format!("invite={invite}&name=Bob")).await;
+    ada.sees(&["Ada", "Bob"]).await;
+    server.signal("-STOP").await;
+    // Beyond the 5 s that count as a stall, the heartbeat timeout, the grace and the room's patience: all of it real,
+    // since the process is.
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
+    // Bob's connection breaks while nobody can see it.
+    let back = format!("resume={}", bob.resume_token());
+    bob.drop_dead();
+    server.signal("-CONT").await;
+    let mut seen = ada.quiet().await;
+    let mut bob = server.connect(&back).await;
+    assert_eq!(bob.welcome["resumed"], true);
+    for _ in 0..20 {
+        seen.extend(ada.quiet().await);
+        seen.extend(bob.quiet().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    seen.retain(|message| message["type"] == "presence");
+    assert_eq!(seen, [Value::Null; 0], "nobody left, nobody came");
+    let last_seen = "SELECT max(last_seen_at), max(last_active_at) FROM participants, rooms";
+    let row = sql(&database(&dir), last_seen).await.remove(0);
+    let now = serde_json::to_value(Clock::system().now()).unwrap();
+    assert!(
+        row.iter().all(|at| at.as_deref() <= now.as_str()),
+        "{row:?}"
+    );
+    bob.leave().await;
+    ada.leave().await;
+    server.signalled("-TERM").await;
 }
 
 #[tokio::test]
