@@ -21,8 +21,10 @@ use crate::{
     telemetry::chain,
 };
 
-/// Rooms looked at and deleted together.
-const CHUNK: u32 = 500;
+/// Rooms looked for at once: where many are idle, finding them is as much work as for one.
+const LOOK: u32 = 10_000;
+/// Rooms deleted after one flush, and invites purged by one sweep.
+const CHUNK: u32 = 1_000;
 /// How long an invite outlives its room, so that an old link still says "has expired".
 const KEEP_INVITES: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Sweeps remembered for `GET /v1/admin/reaps`.
@@ -155,20 +157,7 @@ impl Reaper {
             dry_run,
             took_ms: 0,
         };
-        let mut after = RoomKey(0);
-        loop {
-            let candidates = self
-                .inner
-                .store
-                .reap_candidates(self.inner.criteria, after, CHUNK)
-                .await?;
-            let Some(last) = candidates.last() else { break };
-            after = last.key;
-            for room in self.reap(&candidates, dry_run).await? {
-                sweep.participants += room.participants;
-                sweep.rooms.push(room.id);
-            }
-        }
+        self.sweep_rooms(&mut sweep).await?;
         if !dry_run {
             self.inner.store.purge_invites(KEEP_INVITES, CHUNK).await?;
             self.inner.metrics.swept(sweep.rooms.len() as u64);
@@ -178,15 +167,39 @@ impl Reaper {
         Ok(sweep)
     }
 
+    async fn sweep_rooms(&self, sweep: &mut Sweep) -> Result<(), StoreError> {
+        let mut after = RoomKey(0);
+        loop {
+            let candidates = self
+                .inner
+                .store
+                .reap_candidates(self.inner.criteria, after, LOOK)
+                .await?;
+            let Some(last) = candidates.last() else {
+                return Ok(());
+            };
+            after = *last;
+            for chunk in candidates.chunks(CHUNK as usize) {
+                for room in self.reap(chunk, sweep.dry_run).await? {
+                    sweep.participants += room.participants;
+                    sweep.rooms.push(room.id);
+                }
+            }
+            if candidates.len() < LOOK as usize {
+                return Ok(());
+            }
+        }
+    }
+
     async fn reap(
         &self,
-        candidates: &[ReapedRoom],
+        candidates: &[RoomKey],
         dry_run: bool,
     ) -> Result<Vec<ReapedRoom>, StoreError> {
         let hub = &self.inner.hub;
         let quiet: Vec<RoomKey> = candidates
             .iter()
-            .map(|room| room.key)
+            .copied()
             .filter(|key| !hub.is_live(*key))
             .collect();
         if quiet.is_empty() {

@@ -619,7 +619,7 @@ pub trait Store: Send + Sync + 'static {
         criteria: ReapCriteria,
         after: RoomKey,
         limit: u32,
-    ) -> Result<Vec<ReapedRoom>, StoreError>;
+    ) -> Result<Vec<RoomKey>, StoreError>;
 
     /// Deletes those of `keys` that still are reapable when looked at exactly, under a lock; their invites remember how
     /// the room ended. The others' `last_active_at` advances to what was found. Answers what was deleted, or with

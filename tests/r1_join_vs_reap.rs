@@ -149,11 +149,10 @@ async fn reap_until(store: &SqliteStore, clock: &Clock, is_over: &AtomicBool) ->
         // Long enough for both looks of a join: after the step they tell nothing.
         tokio::time::sleep(Duration::from_millis(12)).await;
         clock.step(TIMEOUT.as_millis() as i64);
-        let found = store
+        let keys = store
             .reap_candidates(ReapCriteria::default(), RoomKey(0), 100)
             .await
             .unwrap();
-        let keys: Vec<_> = found.iter().map(|room| room.key).collect();
         // The joins' turn: a reaper whose candidates are no longer idle is the point of this test. The lock is asked
         // for in turn by all, so a few joins between are enough.
         tokio::time::sleep(Duration::from_millis(3)).await;

@@ -6,8 +6,12 @@ use anyhow::ensure;
 use rollcall::store::{FlushBatch, ReapCriteria, RoomKey, Store, postgres::PostgresStore};
 use tokio::time::Instant;
 
-/// Rooms looked at and deleted together, as in `src/reaper.rs`.
-const PAGE: u32 = 500;
+/// Rooms looked for at once, as in `src/reaper.rs`.
+const LOOK: u32 = 10_000;
+/// Rooms deleted after one flush, as in `src/reaper.rs`.
+const PAGE: usize = 1_000;
+/// Rooms of one transaction, as in `src/store/postgres/reap.rs`.
+const TRANSACTION: usize = 200;
 /// As in `src/reaper.rs`.
 const KEEP_INVITES: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -23,6 +27,23 @@ pub(crate) struct Swept {
     pub(crate) longest_lock: Duration,
 }
 
+impl Swept {
+    async fn reap(&mut self, store: &PostgresStore, keys: &[RoomKey]) -> anyhow::Result<()> {
+        let locked = Instant::now();
+        let reaped = store.reap(keys, ReapCriteria::default(), false).await?;
+        self.longest_lock = self.longest_lock.max(locked.elapsed());
+        ensure!(
+            reaped.len() == keys.len(),
+            "{} of {} rooms were reaped",
+            reaped.len(),
+            keys.len()
+        );
+        self.rooms += reaped.len();
+        self.participants += reaped.iter().map(|room| room.participants).sum::<u64>();
+        Ok(())
+    }
+}
+
 /// Sweeps until there are no more candidates.
 pub(crate) async fn sweep(store: &PostgresStore) -> anyhow::Result<Swept> {
     let criteria = ReapCriteria::default();
@@ -31,26 +52,22 @@ pub(crate) async fn sweep(store: &PostgresStore) -> anyhow::Result<Swept> {
     let mut after = RoomKey(0);
     loop {
         let looked = Instant::now();
-        let candidates = store.reap_candidates(criteria, after, PAGE).await?;
+        let candidates = store.reap_candidates(criteria, after, LOOK).await?;
         swept.looking += looked.elapsed();
         let Some(last) = candidates.last() else { break };
-        after = last.key;
-        // Nobody is live here, and nothing waits to be flushed; the reaper asks all the same.
-        store.flush(&FlushBatch::default()).await?;
-        let keys: Vec<RoomKey> = candidates.iter().map(|room| room.key).collect();
-        let locked = Instant::now();
-        let reaped = store.reap(&keys, criteria, false).await?;
-        swept.longest_lock = swept.longest_lock.max(locked.elapsed());
-        ensure!(
-            reaped.len() == keys.len(),
-            "{} of {} rooms were reaped",
-            reaped.len(),
-            keys.len()
-        );
-        swept.rooms += reaped.len();
-        swept.participants += reaped.iter().map(|room| room.participants).sum::<u64>();
+        after = *last;
+        for page in candidates.chunks(PAGE) {
+            // Nobody is live here, and nothing waits to be flushed; the reaper asks all the same.
+            store.flush(&FlushBatch::default()).await?;
+            for keys in page.chunks(TRANSACTION) {
+                swept.reap(store, keys).await?;
+            }
+        }
+        if candidates.len() < LOOK as usize {
+            break;
+        }
     }
-    store.purge_invites(KEEP_INVITES, PAGE).await?;
+    store.purge_invites(KEEP_INVITES, PAGE as u32).await?;
     swept.took = started.elapsed();
     Ok(swept)
 }

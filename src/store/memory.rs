@@ -229,7 +229,7 @@ impl Store for MemoryStore {
         criteria: ReapCriteria,
         after: RoomKey,
         limit: u32,
-    ) -> Result<Vec<ReapedRoom>, StoreError> {
+    ) -> Result<Vec<RoomKey>, StoreError> {
         let tables = self.read()?;
         let now = self.now();
         let coarse = |room: &&RoomRow| {
@@ -241,7 +241,7 @@ impl Store for MemoryStore {
         Ok(later
             .filter(coarse)
             .take(limit as usize)
-            .map(|room| tables.reaped(room))
+            .map(|room| room.key)
             .collect())
     }
 

@@ -311,7 +311,7 @@ impl Store for PostgresStore {
         criteria: ReapCriteria,
         after: RoomKey,
         limit: u32,
-    ) -> Result<Vec<ReapedRoom>, StoreError> {
+    ) -> Result<Vec<RoomKey>, StoreError> {
         bounded(async {
             let mut tx = Transaction::begin(&self.background, &self.openings.read).await?;
             let now = node::now(tx.db(), None, self.manual_now()).await?;

@@ -244,7 +244,7 @@ impl Store for SqliteStore {
         criteria: ReapCriteria,
         after: RoomKey,
         limit: u32,
-    ) -> Result<Vec<ReapedRoom>, StoreError> {
+    ) -> Result<Vec<RoomKey>, StoreError> {
         bounded(async {
             let mut db = self.reader().await?;
             reap::candidates(&mut db, self.now(), criteria, after, limit).await

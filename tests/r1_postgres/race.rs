@@ -134,11 +134,10 @@ async fn reap(store: PostgresStore, is_over: Arc<AtomicBool>) -> Tally {
     let criteria = ReapCriteria::default();
     let mut tally = Tally::default();
     while !is_over.load(Ordering::Relaxed) {
-        let found = store
+        let keys = store
             .reap_candidates(criteria, RoomKey(0), 100)
             .await
             .unwrap();
-        let keys: Vec<RoomKey> = found.iter().map(|room| room.key).collect();
         if let Err(error) = store.reap(&keys, criteria, false).await {
             tally.locked(&error);
         }

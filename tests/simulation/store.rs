@@ -194,7 +194,7 @@ impl Store for FaultyStore {
         criteria: ReapCriteria,
         after: RoomKey,
         limit: u32,
-    ) -> Result<Vec<ReapedRoom>, StoreError> {
+    ) -> Result<Vec<RoomKey>, StoreError> {
         self.read(
             "reap_candidates",
             self.inner.reap_candidates(criteria, after, limit),

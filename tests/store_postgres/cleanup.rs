@@ -284,7 +284,7 @@ async fn it_takes_what_the_server_would_take() {
                 below_participants: below,
             };
             let found = store.reap_candidates(wanted, RoomKey(0), 1_000).await;
-            let keys: Vec<RoomKey> = found.unwrap().iter().map(|room| room.key).collect();
+            let keys = found.unwrap();
             let reaped = store.reap(&keys, wanted, true).await.unwrap();
             let told: Vec<String> = reaped
                 .iter()

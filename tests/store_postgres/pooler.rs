@@ -145,7 +145,7 @@ async fn one_of_each(store: &PostgresStore) {
         .reap_candidates(criteria, RoomKey(room.key.0 - 1), 1)
         .await
         .unwrap();
-    assert_eq!(found[0].key, room.key);
+    assert_eq!(found, [room.key]);
     let dry = store.reap(&[room.key], criteria, true).await.unwrap();
     assert_eq!(store.reap(&[room.key], criteria, false).await.unwrap(), dry);
     assert_eq!(store.room_by_key(room.key).await.unwrap(), None);

@@ -270,10 +270,7 @@ async fn trial(db: &mut PgConnection, mark: Uuid) -> Result<(), StoreError> {
     let (reaped, _) = reap::reap_rooms(db, Some(early), &[room], criteria, false).await?;
     demand(reaped.is_empty(), "a room was reaped before it was idle")?;
     let found = reap::candidates(db, second(90), criteria, RoomKey(room.0 - 1), 1).await?;
-    demand(
-        found.first().is_some_and(|found| found.key == room),
-        "an idle room was not found",
-    )?;
+    demand(found.first() == Some(&room), "an idle room was not found")?;
     let (expired, seen) = expiry_and_other_writer(db, mark, participant).await?;
     demand(expired, "an idle room was not called expired")?;
     demand(seen, "the trigger passed over another writer")?;

@@ -26,11 +26,10 @@ pub(super) async fn candidates(
     criteria: ReapCriteria,
     after: RoomKey,
     limit: u32,
-) -> Result<Vec<ReapedRoom>, StoreError> {
+) -> Result<Vec<RoomKey>, StoreError> {
     // Times are whole milliseconds, but SQLite gives seconds with a fraction: hence round.
     let found = query(
-        "SELECT key, id, (SELECT count(*) FROM participants WHERE room_key = rooms.key)
-         FROM rooms
+        "SELECT key FROM rooms
          WHERE key > ?1 AND on_idle = 'delete'
            AND (round(unixepoch(last_active_at, 'subsec') * 1000) + idle_timeout_ms <= ?2
                 OR round(unixepoch(created_at, 'subsec') * 1000) + max_age_ms <= ?2)
@@ -46,17 +45,7 @@ pub(super) async fn candidates(
     .fetch_all(db)
     .await
     .map_err(failed)?;
-    found
-        .iter()
-        .map(|row| {
-            let participants: i64 = get(row, 2)?;
-            Ok(ReapedRoom {
-                key: RoomKey(get(row, 0)?),
-                id: rows::parsed(row, 1)?,
-                participants: participants.unsigned_abs(),
-            })
-        })
-        .collect()
+    found.iter().map(|row| get(row, 0).map(RoomKey)).collect()
 }
 
 /// Deletes those of `keys` that are reapable, in chunks; see [`crate::store::Store::reap`].

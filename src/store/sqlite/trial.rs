@@ -263,10 +263,7 @@ async fn trial(db: &mut SqliteConnection, mark: &str) -> Result<(), StoreError> 
     demand(reaped.is_empty(), "a room was reaped before it was idle")?;
     let now = second(90);
     let found = reap::candidates(db, now, ReapCriteria::default(), RoomKey(room.0 - 1), 1).await?;
-    demand(
-        found.first().is_some_and(|found| found.key == room),
-        "an idle room was not found",
-    )?;
+    demand(found.first() == Some(&room), "an idle room was not found")?;
     let verdict = rooms::find_by_key(db, room).await?.and_then(|row| {
         ReapCriteria::default().cause(&row, seen.unwrap_or(row.last_active_at), 1, now)
     });
