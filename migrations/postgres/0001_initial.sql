@@ -55,33 +55,44 @@ CREATE TABLE rooms (
 ) WITH (fillfactor = 80);
 
 CREATE TABLE invites (
-    key                  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- An invite outlives its room for a while, so that an old link says "has expired" instead of "not valid".
-    room_key             bigint REFERENCES rooms (key) ON DELETE SET NULL,
-    created_at           moment NOT NULL DEFAULT now(),
-    expires_at           moment,
-    revoked_at           moment,
-    -- How the room ended. Other software may delete a room without saying: then the clean-up fills this in.
-    room_ended_at        moment,
-    -- After how long without anybody the room was idle; it is in the sentence that the late guest reads.
-    room_idle_timeout_ms length_ms,
+    key        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- The room's, or what is left of it in room_ends: an invite outlives its room for a while, so that an old link says
+    -- "has expired" instead of "not valid". Hence no foreign key; triggers of the three tables see to it.
+    room_key   bigint NOT NULL,
+    created_at moment NOT NULL DEFAULT now(),
+    expires_at moment,
+    revoked_at moment,
     -- NULL: any number.
-    max_uses             quantity,
-    uses                 quantity NOT NULL DEFAULT 0,
-    id                   uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    max_uses   quantity,
+    uses       quantity NOT NULL DEFAULT 0,
+    id         uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     -- The token itself is shown once and not kept.
-    token_hash           sha256 NOT NULL UNIQUE,
-    room_id              external_id NOT NULL,
-    room_end_cause       text,
-    CONSTRAINT invites_room_end_cause CHECK (room_end_cause IN ('idle', 'max_age', 'closed')),
-    CONSTRAINT invites_uses CHECK (uses <= max_uses),
-    CONSTRAINT invites_room_end CHECK ((room_ended_at IS NULL) = (room_end_cause IS NULL)),
-    CONSTRAINT invites_room_idle CHECK ((room_idle_timeout_ms IS NOT NULL) = (room_end_cause IS NOT DISTINCT FROM 'idle'))
+    token_hash sha256 NOT NULL UNIQUE,
+    room_id    external_id NOT NULL,
+    CONSTRAINT invites_uses CHECK (uses <= max_uses)
 ) WITH (fillfactor = 90);
 
--- For the room's list, and for the foreign key when a room is deleted. NULLs are in it on purpose: the purge looks for
--- invites without a room.
+-- For the room's list, and for the purge.
 CREATE INDEX invites_room_key ON invites (room_key, key);
+
+-- How rooms that are gone ended, for as long as their invites are kept. Said here once for all of them: to write it into
+-- each takes a new entry in each of their four indexes, as much as everything else about a reaped room.
+CREATE TABLE room_ends (
+    room_key        bigint PRIMARY KEY,
+    ended_at        moment NOT NULL,
+    -- After how long without anybody the room was idle; it is in the sentence that the late guest reads.
+    idle_timeout_ms length_ms,
+    cause           text NOT NULL,
+    CONSTRAINT room_ends_cause CHECK (cause IN ('idle', 'max_age', 'closed')),
+    CONSTRAINT room_ends_idle CHECK ((idle_timeout_ms IS NOT NULL) = (cause = 'idle'))
+);
+
+-- Invites, and how their room ended if it did.
+CREATE VIEW invites_told AS
+SELECT i.key, i.id, i.room_key AS any_room_key, CASE WHEN e.room_key IS NULL THEN i.room_key END AS room_key, i.room_id,
+       i.created_at, i.expires_at, i.max_uses, i.uses, i.revoked_at, i.token_hash,
+       e.ended_at AS room_ended_at, e.cause AS room_end_cause, e.idle_timeout_ms AS room_idle_timeout_ms
+FROM invites AS i LEFT JOIN room_ends AS e ON e.room_key = i.room_key;
 
 CREATE TABLE participants (
     -- The first column: an update that begins to differ there is eight bytes shorter in the log. No index, ever: this is
@@ -121,9 +132,11 @@ CREATE UNIQUE INDEX participants_room_user ON participants (room_key, user_id) W
 -- in the index because the foreign key looks here when an invite is purged.
 CREATE UNIQUE INDEX participants_invite_client ON participants (invite_key, client_hash) WHERE invite_key IS NOT NULL;
 
--- Apart from participants, so that the row a flush rewrites stays small.
+-- Apart from participants, so that the row a flush rewrites stays small. Without a foreign key, which would look here once
+-- for each participant that the reaper deletes, as long as everything else about it takes; participant_states_owner and
+-- participants_forget see to the same.
 CREATE TABLE participant_states (
-    participant_key bigint PRIMARY KEY REFERENCES participants (key) ON DELETE CASCADE,
+    participant_key bigint PRIMARY KEY,
     state           json NOT NULL
 );
 
@@ -170,8 +183,107 @@ CREATE TRIGGER participants_see AFTER UPDATE ON participants FOR EACH ROW
           AND coalesce(current_setting('rollcall.writer', true), '') <> 'server')
     EXECUTE FUNCTION see_participant();
 
--- Deletes those of the rooms that are reapable when looked at exactly, under their locks; the invites remember how the
--- room ended, and the others' last_active_at advances to what was found. The one implementation, for the server's
+-- What foreign keys would see to for each row, for each statement: invites and their rooms or what is left of them, states and
+-- their participants. A row that refers to another is made while that is there, and keeps it until both are committed.
+CREATE FUNCTION check_invite() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM rooms WHERE key = NEW.room_key FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no room % for the invite', NEW.room_key
+            USING ERRCODE = 'foreign_key_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = 'invites_room_key_fkey';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER invites_room AFTER INSERT OR UPDATE OF room_key ON invites
+    FOR EACH ROW EXECUTE FUNCTION check_invite();
+
+CREATE FUNCTION check_state() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM participants WHERE key = NEW.participant_key FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no participant % for the state', NEW.participant_key
+            USING ERRCODE = 'foreign_key_violation', TABLE = TG_TABLE_NAME,
+                  CONSTRAINT = 'participant_states_participant_key_fkey';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER participant_states_owner AFTER INSERT OR UPDATE OF participant_key ON participant_states
+    FOR EACH ROW EXECUTE FUNCTION check_state();
+
+-- Whoever deletes rooms without saying why has closed them.
+CREATE FUNCTION end_rooms() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    at timestamptz := date_trunc('milliseconds', clock_timestamp());
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        INSERT INTO room_ends (room_key, ended_at, cause)
+        SELECT key, at, 'closed' FROM gone
+        -- Asked for before: a conflict found on the way costs the reaper's rooms more.
+        WHERE NOT EXISTS (SELECT FROM room_ends AS e WHERE e.room_key = gone.key)
+        ON CONFLICT DO NOTHING;
+    ELSE
+        INSERT INTO room_ends (room_key, ended_at, cause) SELECT key, at, 'closed' FROM rooms ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER rooms_end AFTER DELETE ON rooms REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION end_rooms();
+CREATE TRIGGER rooms_end_all BEFORE TRUNCATE ON rooms FOR EACH STATEMENT EXECUTE FUNCTION end_rooms();
+
+CREATE FUNCTION forget_invites() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM invites USING gone
+        WHERE invites.room_key = gone.room_key AND NOT EXISTS (SELECT FROM rooms WHERE rooms.key = gone.room_key);
+    ELSE
+        DELETE FROM invites WHERE NOT EXISTS (SELECT FROM rooms WHERE rooms.key = invites.room_key);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER room_ends_forget AFTER DELETE ON room_ends REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION forget_invites();
+CREATE TRIGGER room_ends_forget_all AFTER TRUNCATE ON room_ends FOR EACH STATEMENT EXECUTE FUNCTION forget_invites();
+
+CREATE FUNCTION forget_states() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM participant_states;
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- A foreign key sees beyond the transaction's snapshot; this would leave what was written since.
+        RAISE EXCEPTION 'participants can be deleted in a READ COMMITTED transaction only'
+            USING ERRCODE = 'invalid_transaction_state';
+    ELSE
+        DELETE FROM participant_states AS s USING gone WHERE s.participant_key = gone.key;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER participants_forget AFTER DELETE ON participants REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION forget_states();
+CREATE TRIGGER participants_forget_all AFTER TRUNCATE ON participants FOR EACH STATEMENT EXECUTE FUNCTION forget_states();
+
+CREATE FUNCTION keep_key() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    RAISE EXCEPTION 'a row of % keeps its key', TG_TABLE_NAME
+        USING ERRCODE = 'foreign_key_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME;
+END
+$$;
+
+CREATE TRIGGER rooms_keep_key BEFORE UPDATE OF key ON rooms FOR EACH STATEMENT EXECUTE FUNCTION keep_key();
+CREATE TRIGGER room_ends_keep_key BEFORE UPDATE OF room_key ON room_ends FOR EACH STATEMENT EXECUTE FUNCTION keep_key();
+CREATE TRIGGER participants_keep_key BEFORE UPDATE OF key ON participants FOR EACH STATEMENT EXECUTE FUNCTION keep_key();
+
+-- Deletes those of the rooms that are reapable when looked at exactly, under their locks; room_ends remembers how they
+-- ended, and the others' last_active_at advances to what was found. The one implementation, for the server's
 -- reaper and for cleanup_inactive_rooms.
 --
 -- Two statements, because only a statement that begins after the locks were taken sees what their last holders did: with
@@ -181,55 +293,58 @@ CREATE TRIGGER participants_see AFTER UPDATE ON participants FOR EACH ROW
 -- at_time: the moment to judge by; NULL: now, after the locks. seat_silence: an active participant seen within it holds a
 -- seat; NULL: the caller knows who is live. max_rows: beyond so many participants the other rooms are left for a next
 -- call (postponed), so that no lock is held long; a larger room goes whole.
+--
+-- Its settings: one lookup by key for each room, whatever the statistics say, for the foreign key's and the trigger's
+-- statements too; and nothing planned anew each time. A locked row stays in its place, which is found without an index.
 CREATE FUNCTION reap_rooms(
     keys bigint[], at_time timestamptz, min_age interval, below_participants bigint, seat_silence interval, max_rows bigint,
     dry_run boolean)
 RETURNS TABLE (room_key bigint, room_id text, participants bigint, postponed boolean)
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
-    locked bigint[] := keys;
+    places tid[];
     at     timestamptz;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'rooms can be reaped in a READ COMMITTED transaction only'
             USING ERRCODE = 'invalid_transaction_state';
     END IF;
-    IF NOT dry_run THEN
-        locked := ARRAY(SELECT rooms.key FROM rooms WHERE rooms.key = ANY (keys) ORDER BY rooms.key FOR UPDATE SKIP LOCKED);
+    IF dry_run THEN
+        places := ARRAY(SELECT rooms.ctid FROM rooms WHERE rooms.key = ANY (keys));
+    ELSE
+        places := ARRAY(SELECT rooms.ctid FROM rooms WHERE rooms.key = ANY (keys) ORDER BY rooms.key FOR UPDATE SKIP LOCKED);
     END IF;
     at := coalesce(at_time, date_trunc('milliseconds', clock_timestamp()));
     RETURN QUERY
-    WITH looked AS (
-        SELECT r.key, r.id, r.created_at, r.last_active_at, r.idle_timeout_ms, r.max_age_ms, r.on_idle, seen.size, seen.is_live,
-               greatest(r.last_active_at, seen.last_seen_at) AS last_activity
+    WITH judged AS MATERIALIZED (
+        SELECT r.ctid AS place, r.key, r.id, r.idle_timeout_ms, r.last_active_at, seen.size, last.activity AS last_activity,
+               CASE
+                   WHEN on_idle = 'keep' OR is_live OR created_at + min_age > at OR size >= below_participants THEN NULL
+                   WHEN created_at + max_age_ms * interval '1 ms' <= at THEN 'max_age'
+                   WHEN last.activity + idle_timeout_ms * interval '1 ms' <= at THEN 'idle'
+               END AS cause
         FROM rooms AS r
         CROSS JOIN LATERAL (
             SELECT count(*) AS size, max(p.last_seen_at) AS last_seen_at,
                    coalesce(bool_or(p.is_active AND p.last_seen_at + seat_silence > at), false) AS is_live
             FROM participants AS p WHERE p.room_key = r.key) AS seen
-        WHERE r.key = ANY (locked)
-    ), judged AS (
-        SELECT looked.*, CASE
-                   WHEN on_idle = 'keep' OR is_live OR created_at + min_age > at OR size >= below_participants THEN NULL
-                   WHEN created_at + max_age_ms * interval '1 ms' <= at THEN 'max_age'
-                   WHEN last_activity + idle_timeout_ms * interval '1 ms' <= at THEN 'idle'
-               END AS cause
-        FROM looked
-    ), due AS (
+        CROSS JOIN LATERAL (SELECT greatest(r.last_active_at, seen.last_seen_at) AS activity) AS last
+        WHERE r.ctid = ANY (places)
+    ), due AS MATERIALIZED (
         SELECT judged.*, sum(size) OVER (ORDER BY key) - size >= max_rows AS postponed FROM judged WHERE cause IS NOT NULL
     ), ended AS (
-        -- Without its room already: else the foreign key would write each once more.
-        UPDATE invites SET room_key = NULL, room_ended_at = at, room_end_cause = due.cause,
-                           room_idle_timeout_ms = CASE due.cause WHEN 'idle' THEN due.idle_timeout_ms END
+        INSERT INTO room_ends (room_key, ended_at, cause, idle_timeout_ms)
+        SELECT due.key, at, due.cause, CASE due.cause WHEN 'idle' THEN due.idle_timeout_ms END
         FROM due
-        WHERE invites.room_key = due.key AND invites.room_ended_at IS NULL AND NOT due.postponed AND NOT dry_run
+        WHERE NOT due.postponed AND NOT dry_run AND NOT EXISTS (SELECT FROM room_ends AS e WHERE e.room_key = due.key)
     ), advanced AS (
         UPDATE rooms SET last_active_at = judged.last_activity
         FROM judged
-        WHERE rooms.key = judged.key AND judged.cause IS NULL AND rooms.last_active_at < judged.last_activity AND NOT dry_run
+        WHERE rooms.ctid = judged.place AND judged.cause IS NULL AND rooms.last_active_at < judged.last_activity AND NOT dry_run
     ), deleted AS (
-        DELETE FROM rooms USING due WHERE rooms.key = due.key AND NOT due.postponed AND NOT dry_run
+        DELETE FROM rooms USING due WHERE rooms.ctid = due.place AND NOT due.postponed AND NOT dry_run
     )
     SELECT due.key, due.id::text, due.size, due.postponed AND NOT dry_run FROM due ORDER BY due.key;
 END

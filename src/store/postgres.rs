@@ -345,7 +345,6 @@ impl Store for PostgresStore {
         bounded(async {
             let mut write = self.begin(&self.background).await?;
             let now = write.now;
-            invites::adopt(write.db(), now, limit).await?;
             let purged = invites::purge(write.db(), now, keep, limit).await?;
             write.commit().await?;
             Ok(purged)

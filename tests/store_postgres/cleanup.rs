@@ -199,7 +199,7 @@ async fn calls_at_once_share_the_work() {
     rooms.dedup();
     assert_eq!(rooms.len(), 600);
     assert_eq!(db.one("SELECT count(*) FROM rooms").await, "0");
-    let ended = "SELECT count(*), count(room_key) FROM invites WHERE room_end_cause = 'idle'";
+    let ended = "SELECT count(*), count(room_key) FROM invites_told WHERE room_end_cause = 'idle'";
     assert_eq!(db.one(ended).await, "600|0");
 }
 

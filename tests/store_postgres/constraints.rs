@@ -85,12 +85,7 @@ const INVITES: &str = r"
     room_key                   ; -1                                     ; 23503 ; invites_room_key_fkey
     expires_at                 ; 'infinity'                             ; 23514 ; moment_check
     revoked_at                 ; 'infinity'                             ; 23514 ; moment_check
-    room_ended_at              ; now()                                  ; 23514 ; invites_room_end
-    room_end_cause             ; 'closed'                               ; 23514 ; invites_room_end
-    room_ended_at, room_end_cause ; now(), 'boredom'                    ; 23514 ; invites_room_end_cause
-    room_ended_at, room_end_cause ; now(), 'idle'                       ; 23514 ; invites_room_idle
-    room_ended_at, room_end_cause, room_idle_timeout_ms ; now(), 'closed', 1 ; 23514 ; invites_room_idle
-    room_ended_at, room_end_cause, room_idle_timeout_ms ; now(), 'idle', -1  ; 23514 ; length_ms_check
+    room_key                   ; NULL                                   ; 23502 ;
 ";
 
 /// The same for whole statements.
@@ -98,8 +93,17 @@ const REST: &str = r"
     INSERT INTO keys VALUES ('resume', 'short', now())                                          ; 23514 ; keys_secret_check
     INSERT INTO keys VALUES ('', decode(repeat('01', 32), 'hex'), now())                        ; 23514 ; keys_purpose_check
     INSERT INTO nodes (started_at, stale_after_ms, settle_ms, seat_silence_ms) SELECT now(), 0, 1, 1 ; 23514 ; length_ms_check
+    INSERT INTO room_ends (room_key, ended_at, cause) SELECT -1, now(), 'boredom'               ; 23514 ; room_ends_cause
+    INSERT INTO room_ends (room_key, ended_at, cause) SELECT -1, now(), 'idle'                  ; 23514 ; room_ends_idle
+    INSERT INTO room_ends (room_key, ended_at, cause, idle_timeout_ms) SELECT -1, now(), 'closed', 1 ; 23514 ; room_ends_idle
+    INSERT INTO room_ends (room_key, ended_at, cause, idle_timeout_ms) SELECT -1, now(), 'idle', -1  ; 23514 ; length_ms_check
+    INSERT INTO room_ends (room_key, ended_at, cause) SELECT -1, 'infinity', 'closed'           ; 23514 ; moment_check
     INSERT INTO participant_states VALUES (-1, '{}')                 ; 23503 ; participant_states_participant_key_fkey
     INSERT INTO participant_states SELECT key, '{' FROM participants ; 22P02 ;
+    UPDATE rooms SET key = DEFAULT                                   ; 23503 ; rooms_keep_key
+    UPDATE participants SET key = DEFAULT                            ; 23503 ; participants_keep_key
+    UPDATE room_ends SET room_key = -1                               ; 23503 ; room_ends_keep_key
+    UPDATE invites SET room_key = -1                                 ; 23503 ; invites_room_key_fkey
     UPDATE rooms SET last_active_at = 'infinity'                     ; 23514 ; moment_check
     UPDATE rooms SET idle_timeout_ms = -1                            ; 23514 ; length_ms_check
     UPDATE participants SET last_seen_at = 'infinity'                ; 23514 ; moment_check
@@ -154,7 +158,7 @@ async fn bad_rows_are_refused_by_name() {
         let case = |case: Vec<_>| (insert(table, well, case[0], case[1]), case[2], case[3]);
         cases.extend(lines(bad).map(case));
     }
-    assert_eq!(cases.len(), 84);
+    assert_eq!(cases.len(), 88);
     for (sql, code, name) in &cases {
         let refusal = db.refused(sql).await;
         let found = (&*refusal.code, &*refusal.constraint);

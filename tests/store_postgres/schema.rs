@@ -123,7 +123,7 @@ async fn everything_lives_in_the_schema_beside_an_application_with_the_same_tabl
     let ours = format!(
         "SELECT count(*) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace AND relkind = 'r'"
     );
-    assert_eq!(db.one(ours).await, "7");
+    assert_eq!(db.one(ours).await, "8");
 }
 
 async fn open_many(bench: &Bench, many: usize) {

@@ -28,7 +28,8 @@ async fn a_served_database_is_well_and_keeps_nothing_of_the_look() {
     join(&store, guest(1, 1)).await;
     let rows = "SELECT 'room', r::text FROM rooms AS r UNION ALL SELECT 'person', p::text FROM participants AS p
         UNION ALL SELECT 'invite', i::text FROM invites AS i UNION ALL SELECT 'node', n::text FROM nodes AS n
-        UNION ALL SELECT 'state', s::text FROM participant_states AS s ORDER BY 1, 2";
+        UNION ALL SELECT 'state', s::text FROM participant_states AS s
+        UNION ALL SELECT 'end', e::text FROM room_ends AS e ORDER BY 1, 2";
     let mut db = bench.db().await;
     let before = db.table(rows).await;
     let checks = PostgresStore::verify(&bench.database).await;
@@ -43,7 +44,7 @@ async fn a_served_database_is_well_and_keeps_nothing_of_the_look() {
 async fn what_is_wrong_is_named() {
     let trial = "flush, expiry and clean-up";
     // What is done, which looks find it, and a word that each of them says.
-    let cases: [(&str, &[(&str, &str)]); 8] = [
+    let cases: [(&str, &[(&str, &str)]); 9] = [
         (
             "DROP INDEX participants_room_key",
             &[("indexes", "participants_room_key")],
@@ -62,11 +63,21 @@ async fn what_is_wrong_is_named() {
         ),
         (
             "ALTER TABLE participants DISABLE TRIGGER participants_see",
-            &[("trigger", "disabled"), (trial, "the trigger passed over")],
+            &[
+                ("triggers", "participants_see"),
+                (trial, "the trigger passed over"),
+            ],
+        ),
+        (
+            "ALTER TABLE rooms DISABLE TRIGGER rooms_end",
+            &[("triggers", "rooms_end")],
         ),
         (
             "DROP TRIGGER participants_see ON participants",
-            &[("trigger", "missing"), (trial, "the trigger passed over")],
+            &[
+                ("triggers", "participants_see"),
+                (trial, "the trigger passed over"),
+            ],
         ),
         (
             "DROP FUNCTION check_room_expiry(text)",

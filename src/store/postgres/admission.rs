@@ -17,8 +17,8 @@ use super::{
     transaction::{Transaction, Write, statement},
 };
 use crate::store::{
-    Facts, Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, LockWait,
-    ParticipantKey, RoomKey, StoreClock, StoreError,
+    Facts, Identity, InviteKey, InviteRow, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined,
+    LockWait, ParticipantKey, RoomKey, StoreClock, StoreError,
     columns::{
         INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, invite_columns, json, on_idle_word,
         participant_columns, room_columns,
@@ -153,8 +153,7 @@ struct Locked {
 }
 
 /// Locks rooms, then invites, each in the order of keys; the argument says what to do about what is locked already. No
-/// invite without its room: a reaper that has the room waits for the invite, and this transaction may come to wait for
-/// the reaper, where it makes a room under the id of one that is being deleted.
+/// invite without its room: it is somebody else's turn there, or the room has ended and nothing comes of the invite.
 macro_rules! lock_statement {
     ($wait:literal) => {
         concat!(
@@ -167,7 +166,7 @@ macro_rules! lock_statement {
             $wait,
             "), locked_invites AS MATERIALIZED (
                  SELECT key FROM invites
-                 WHERE token_hash = ANY ($1) AND (room_key IS NULL OR room_key IN (SELECT key FROM locked_rooms))
+                 WHERE token_hash = ANY ($1) AND room_key IN (SELECT key FROM locked_rooms)
                  ORDER BY key FOR NO KEY UPDATE ",
             $wait,
             ")
@@ -206,14 +205,13 @@ impl Locked {
     }
 
     /// Whether these facts stay true until the transaction ends. Rows that came into being after the locks were taken
-    /// are not covered either.
+    /// are not covered either. An invite whose room has ended lets nobody in any more.
     fn covers(&self, facts: &Facts) -> bool {
         let has_room = |key| self.rooms.contains(&key);
+        let has_invite =
+            |invite: &InviteRow| invite.room_key.is_none() || self.invites.contains(&invite.key);
         facts.room.as_ref().is_none_or(|room| has_room(room.key))
-            && facts
-                .invite
-                .as_ref()
-                .is_none_or(|invite| self.invites.contains(&invite.key))
+            && facts.invite.as_ref().is_none_or(has_invite)
     }
 }
 
@@ -254,7 +252,7 @@ async fn look(
          FROM moment
          CROSS JOIN unnest($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::bigint[], $6::uuid[])
              WITH ORDINALITY AS asked (token_hash, client_hash, room_id, user_id, room_key, participant_id, n)
-         LEFT JOIN invites AS i ON i.token_hash = asked.token_hash
+         LEFT JOIN invites_told AS i ON i.token_hash = asked.token_hash
          LEFT JOIN rooms AS r ON r.key = coalesce(i.room_key, asked.room_key, (SELECT key FROM rooms WHERE id = asked.room_id))
          LEFT JOIN LATERAL (
              SELECT * FROM participants AS one

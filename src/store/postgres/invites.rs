@@ -21,9 +21,14 @@ pub(super) async fn create(
     invite: &NewInvite,
 ) -> Result<InviteRow, StoreError> {
     let row = statement(concat!(
-        "INSERT INTO invites (id, token_hash, room_key, room_id, created_at, expires_at, max_uses)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING ",
-        invite_columns!("")
+        "WITH made AS (
+             INSERT INTO invites (id, token_hash, room_key, room_id, created_at, expires_at, max_uses)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *
+         )
+         SELECT ",
+        invite_columns!(""),
+        " FROM (SELECT *, NULL::timestamptz AS room_ended_at, NULL::text AS room_end_cause, NULL::bigint AS room_idle_timeout_ms
+                FROM made) AS told"
     ))
     .bind(invite.id.0)
     .bind(invite.token_hash.to_vec())
@@ -48,7 +53,7 @@ pub(super) async fn list(
     let page = statement(concat!(
         "SELECT ",
         invite_columns!(""),
-        " FROM invites WHERE room_key = $1 AND key > $2 ORDER BY key LIMIT $3"
+        " FROM invites_told WHERE any_room_key = $1 AND key > $2 ORDER BY key LIMIT $3"
     ))
     .bind(room.0)
     .bind(after.0)
@@ -65,12 +70,18 @@ pub(super) async fn revoke(
     now: Timestamp,
     id: InviteId,
 ) -> Result<Option<InviteRow>, StoreError> {
+    statement("UPDATE invites SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1")
+        .bind(id.0)
+        .bind(moment(now))
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
     let row = statement(concat!(
-        "UPDATE invites SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1 RETURNING ",
-        invite_columns!("")
+        "SELECT ",
+        invite_columns!(""),
+        " FROM invites_told WHERE id = $1"
     ))
     .bind(id.0)
-    .bind(moment(now))
     .fetch_optional(db)
     .await
     .map_err(failed)?;
@@ -92,26 +103,7 @@ pub(super) async fn revoke_by_key(
     Ok(())
 }
 
-/// Gives invites whose room other software deleted an end: now, for when it was is not known.
-pub(super) async fn adopt(
-    db: &mut PgConnection,
-    now: Timestamp,
-    limit: u32,
-) -> Result<(), StoreError> {
-    statement(
-        "UPDATE invites SET room_ended_at = $1, room_end_cause = 'closed'
-         WHERE key IN (SELECT key FROM invites WHERE room_key IS NULL AND room_ended_at IS NULL
-                       ORDER BY key LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)",
-    )
-    .bind(moment(now))
-    .bind(i64::from(limit))
-    .execute(db)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-/// Deletes invites whose room ended longer than `keep` ago.
+/// Deletes invites whose room ended longer than `keep` ago, and then what was kept of such rooms for their sake.
 pub(super) async fn purge(
     db: &mut PgConnection,
     now: Timestamp,
@@ -119,9 +111,21 @@ pub(super) async fn purge(
     limit: u32,
 ) -> Result<u64, StoreError> {
     let done = statement(
-        "DELETE FROM invites
-         WHERE key IN (SELECT key FROM invites WHERE room_key IS NULL AND room_ended_at < $1
-                       ORDER BY key LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "WITH old AS MATERIALIZED (SELECT room_key FROM room_ends WHERE ended_at < $1)
+         DELETE FROM invites
+         WHERE key IN (SELECT i.key FROM old JOIN invites AS i ON i.room_key = old.room_key
+                       ORDER BY i.key LIMIT $2 FOR UPDATE OF i SKIP LOCKED)",
+    )
+    .bind(moment(now - keep))
+    .bind(i64::from(limit))
+    .execute(&mut *db)
+    .await
+    .map_err(failed)?;
+    statement(
+        "DELETE FROM room_ends
+         WHERE room_key IN (SELECT room_key FROM room_ends AS e
+                            WHERE ended_at < $1 AND NOT EXISTS (SELECT FROM invites AS i WHERE i.room_key = e.room_key)
+                            ORDER BY room_key LIMIT $2 FOR UPDATE SKIP LOCKED)",
     )
     .bind(moment(now - keep))
     .bind(i64::from(limit))

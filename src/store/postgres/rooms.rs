@@ -200,8 +200,7 @@ pub(super) async fn touch(
     one(row.as_ref())
 }
 
-/// Deletes a room with its participants, because the application closed it; its invites learn that first, while they still
-/// know whose they are.
+/// Deletes a room with its participants, because the application closed it; its invites will say so.
 pub(super) async fn close(
     db: &mut PgConnection,
     now: Timestamp,
@@ -211,7 +210,7 @@ pub(super) async fn close(
         return Ok(None);
     };
     statement(
-        "UPDATE invites SET room_ended_at = $2, room_end_cause = 'closed' WHERE room_key = $1 AND room_ended_at IS NULL",
+        "INSERT INTO room_ends (room_key, ended_at, cause) VALUES ($1, $2, 'closed') ON CONFLICT DO NOTHING",
     )
     .bind(room.key.0)
     .bind(moment(now))

@@ -31,13 +31,35 @@ const INDEXES: [&str; 4] = [
     "participants_invite_client",
     "invites_room_key",
 ];
-const FUNCTIONS: [&str; 6] = [
+/// What other software is held to: without the first its updates do not count as seen, without the others rows are left that
+/// refer to nothing.
+const TRIGGERS: [&str; 12] = [
+    "participants_see",
+    "invites_room",
+    "participant_states_owner",
+    "rooms_end",
+    "rooms_end_all",
+    "room_ends_forget",
+    "room_ends_forget_all",
+    "participants_forget",
+    "participants_forget_all",
+    "rooms_keep_key",
+    "room_ends_keep_key",
+    "participants_keep_key",
+];
+const FUNCTIONS: [&str; 12] = [
     "reap_rooms",
     "cleanup_inactive_rooms",
     "check_room_expiry",
     "why_not_reap",
     "seat_silence",
     "see_participant",
+    "check_invite",
+    "check_state",
+    "end_rooms",
+    "forget_invites",
+    "forget_states",
+    "keep_key",
 ];
 /// Fewer updates than this say nothing about their share.
 const ENOUGH_UPDATES: i64 = 1_000;
@@ -105,7 +127,7 @@ async fn look(
 ) -> Result<(), StoreError> {
     let mut tx = begin(db, &openings.read).await?;
     checks.push(Check::new("functions", functions(&mut tx).await));
-    checks.push(Check::new("trigger", trigger(&mut tx).await));
+    checks.push(Check::new("triggers", triggers(&mut tx).await));
     checks.push(Check::new("indexes", indexes(&mut tx).await));
     let none = no_index_on_last_seen(&mut tx).await;
     checks.push(Check::new("no index on last_seen_at", none));
@@ -131,23 +153,17 @@ async fn functions(db: &mut PgConnection) -> Result<String, StoreError> {
     all_of(&FUNCTIONS, &found)
 }
 
-async fn trigger(db: &mut PgConnection) -> Result<String, StoreError> {
-    let state: Option<String> = scalar(
-        "SELECT tgenabled::text FROM pg_catalog.pg_trigger
-         WHERE tgrelid = 'participants'::regclass AND tgname = 'participants_see'",
+async fn triggers(db: &mut PgConnection) -> Result<String, StoreError> {
+    let enabled: Vec<String> = scalar(
+        "SELECT tgname::text FROM pg_catalog.pg_trigger
+         WHERE tgrelid IN ('participants'::regclass, 'participant_states'::regclass, 'rooms'::regclass, 'invites'::regclass,
+                           'room_ends'::regclass)
+           AND tgenabled IN ('O', 'A')",
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await
     .map_err(failed)?;
-    match state.as_deref() {
-        Some("O" | "A") => Ok("other writers are seen".to_owned()),
-        Some(_) => Err(broken(
-            "participants_see is disabled: what other software updates does not count as seen",
-        )),
-        None => Err(broken(
-            "participants_see is missing; migrations/postgres has its definition",
-        )),
-    }
+    all_of(&TRIGGERS, &enabled)
 }
 
 async fn indexes(db: &mut PgConnection) -> Result<String, StoreError> {
@@ -168,7 +184,7 @@ fn all_of(wanted: &[&str], found: &[String]) -> Result<String, StoreError> {
         Ok(format!("{0} of {0}", wanted.len()))
     } else {
         Err(broken(format!(
-            "missing: {}; migrations/postgres has their definitions",
+            "missing or disabled: {}; migrations/postgres has their definitions",
             missing.join(", ")
         )))
     }
