@@ -34,6 +34,8 @@ pub(super) struct Openings {
     /// Writes many rows by their keys. In the order of the keys, one lookup each: a join that reads the whole index or table
     /// instead takes twice the time for 100,000 of 1,000,000 rows, and locks rows in an order of its own.
     pub(super) flush: SqlStr,
+    /// Deletes rooms, and does not wait for the disk with their locks.
+    pub(super) reap: SqlStr,
     /// Takes the database over: once per start, and everything is looked at.
     pub(super) take_over: SqlStr,
     /// Makes the schema's tables; waits for whoever is doing so.
@@ -61,6 +63,12 @@ impl Openings {
             flush: line("READ WRITE", STATEMENT_LIMIT_MS, LOCK_LIMIT_MS, &by_key),
             read: line("READ ONLY", STATEMENT_LIMIT_MS, LOCK_LIMIT_MS, ""),
             write: line("READ WRITE", STATEMENT_LIMIT_MS, LOCK_LIMIT_MS, &fence),
+            reap: line(
+                "READ WRITE",
+                STATEMENT_LIMIT_MS,
+                LOCK_LIMIT_MS,
+                &format!("{fence}; SET LOCAL synchronous_commit = off"),
+            ),
             take_over: line("READ WRITE", LONG_STATEMENT_LIMIT_MS, LOCK_LIMIT_MS, server),
             migrate: line(
                 "READ WRITE",
