@@ -334,7 +334,7 @@ impl Store for PostgresStore {
         bounded(async {
             let mut write = self.begin(&self.background).await?;
             let now = Some(write.now);
-            let (rooms, _) = reap::reap_rooms(write.db(), now, keys, criteria, true).await?;
+            let (rooms, _) = reap::reap_rooms(write.db(), now, None, keys, criteria, true).await?;
             write.transaction.rollback().await?;
             Ok(rooms)
         })

@@ -12,7 +12,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use super::{
     PostgresStore, bounded,
     rows::{self, failed, get, millis, moment},
-    transaction::{scalar, statement},
+    transaction::{Transaction, scalar, statement},
 };
 use crate::store::{ReapCriteria, ReapedRoom, RoomKey, StoreError};
 
@@ -59,37 +59,54 @@ pub(super) async fn reap(
     keys: &[RoomKey],
     criteria: ReapCriteria,
 ) -> Result<Vec<ReapedRoom>, StoreError> {
+    let opening = &store.openings.reap;
     let mut left = VecDeque::from_iter(keys.iter().copied());
     let mut reaped = Vec::new();
+    let mut open = None;
     while !left.is_empty() {
         let keys: Vec<_> = left.drain(..left.len().min(CHUNK_ROOMS)).collect();
-        let (gone, postponed) = bounded(async {
-            let mut write = store
-                .begin_as(&store.background, &store.openings.reap, store.node())
-                .await?;
-            let found = reap_rooms(write.db(), store.manual_now(), &keys, criteria, false).await?;
-            write.commit().await?;
-            Ok(found)
+        bounded(async {
+            let mut transaction = match open.take() {
+                Some(open) => open,
+                None => Transaction::begin(&store.background, opening).await?,
+            };
+            let (now, node) = (store.manual_now(), store.node());
+            let (gone, postponed) =
+                reap_rooms(transaction.db(), now, node, &keys, criteria, false).await?;
+            left.extend(postponed);
+            if left.is_empty() {
+                transaction.commit().await?;
+            } else {
+                open = Some(transaction.commit_and_begin(opening).await?);
+            }
+            reaped.extend(gone);
+            Ok(())
         })
         .await?;
-        reaped.extend(gone);
-        left.extend(postponed);
     }
     Ok(reaped)
 }
 
-/// One transaction's work: what it deleted, or would with `dry_run`, and which rooms it left for the next.
+/// One transaction's work: what it deleted, or would with `dry_run`, and which rooms it left for the next. Whether `node` is
+/// in charge is asked in the same statement: a sweep is long by its round trips.
+///
+/// # Errors
+/// [`StoreError::Superseded`] if it is not; then nothing is locked.
 pub(super) async fn reap_rooms(
     db: &mut PgConnection,
     now: Option<Timestamp>,
+    node: Option<i64>,
     keys: &[RoomKey],
     criteria: ReapCriteria,
     dry_run: bool,
 ) -> Result<(Vec<ReapedRoom>, Vec<RoomKey>), StoreError> {
     let keys: Vec<i64> = keys.iter().map(|key| key.0).collect();
     let found = statement(
-        "SELECT room_key, room_id, participants, postponed
-         FROM reap_rooms($1, $2, $3 * interval '1 ms', $4, NULL, $5, $6)",
+        "SELECT found.room_key, found.room_id, found.participants, found.postponed, charge.is_lost
+         FROM (SELECT $7 IS NOT NULL AND NOT EXISTS (SELECT FROM nodes WHERE id = $7 AND stopped_at IS NULL) AS is_lost)
+             AS charge
+         LEFT JOIN LATERAL reap_rooms(CASE WHEN is_lost THEN '{}'::bigint[] ELSE $1 END, $2, $3 * interval '1 ms', $4, NULL, $5, $6)
+             AS found ON true",
     )
     .bind(keys)
     .bind(now.map(moment))
@@ -97,11 +114,19 @@ pub(super) async fn reap_rooms(
     .bind(criteria.below_participants.map(i64::from))
     .bind(CHUNK_PARTICIPANTS)
     .bind(dry_run)
+    .bind(node)
     .fetch_all(db)
     .await
     .map_err(failed)?;
     let (mut gone, mut postponed) = (Vec::new(), Vec::new());
     for row in &found {
+        if get(row, 4)? {
+            return Err(StoreError::Superseded);
+        }
+        // The one row that says no more than that this node is in charge.
+        if rows::is_absent(row, 0)? {
+            continue;
+        }
         let room = reaped_room(row)?;
         match get(row, 3)? {
             true => postponed.push(room.key),

@@ -109,6 +109,13 @@ impl Transaction {
         self.end(SqlStr::from_static("COMMIT")).await
     }
 
+    /// Makes it last and opens the next one on the same connection, in one round trip.
+    pub(super) async fn commit_and_begin(mut self, opening: &SqlStr) -> Result<Self, StoreError> {
+        let line = format!("COMMIT; {}", opening.as_str());
+        self.run(AssertSqlSafe(line).into_sql_str()).await?;
+        Ok(self)
+    }
+
     /// Takes it back.
     pub(super) async fn rollback(self) -> Result<(), StoreError> {
         self.end(SqlStr::from_static("ROLLBACK")).await

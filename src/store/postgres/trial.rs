@@ -283,7 +283,7 @@ async fn trial(db: &mut PgConnection, mark: Uuid) -> Result<(), StoreError> {
     // Exactly: a millisecond early it stays, and its coarse time is corrected by the way.
     let early = Timestamp::from_millis(second(90).as_millis() - 1);
     let criteria = ReapCriteria::default();
-    let (reaped, _) = reap::reap_rooms(db, Some(early), &[room], criteria, false).await?;
+    let (reaped, _) = reap::reap_rooms(db, Some(early), None, &[room], criteria, false).await?;
     demand(reaped.is_empty(), "a room was reaped before it was idle")?;
     let found = reap::candidates(db, second(90), criteria, RoomKey(room.0 - 1), 1).await?;
     demand(found.first() == Some(&room), "an idle room was not found")?;
@@ -291,7 +291,7 @@ async fn trial(db: &mut PgConnection, mark: Uuid) -> Result<(), StoreError> {
     demand(expired, "an idle room was not called expired")?;
     demand(seen, "the trigger passed over another writer")?;
     let late = Timestamp::from_millis(i64::MAX);
-    let (reaped, _) = reap::reap_rooms(db, Some(late), &[room], criteria, false).await?;
+    let (reaped, _) = reap::reap_rooms(db, Some(late), None, &[room], criteria, false).await?;
     demand(
         reaped.len() == 1 && rooms::find_by_key(db, room).await?.is_none(),
         "an idle room was not reaped",
