@@ -11,7 +11,7 @@ use std::{convert::Infallible, sync::Arc};
 use rollcall_protocol::{ConnectionId, ExpiryReason, PROTOCOL_VERSION, SelfView, ServerMessage};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
@@ -76,14 +76,22 @@ where
         Err(ending) => (None, ending),
     };
     let _turn = match ending {
-        // Nobody closes the semaphore.
-        Ending::Hangup => deps.breaking.acquire().await.ok(),
+        Ending::Hangup => Some(turn(&deps.breaking).await),
         _ => None,
     };
     drop(client);
     deps.metrics.ended(ending);
     info!(connection.id = %connection, %ending, "connection ended");
     socket.goodbye(ending, &deps.config).await;
+}
+
+/// Waits for a turn, and lets go once with it: nothing that follows waits, so without that a turn would be over before
+/// anybody else could see it taken.
+async fn turn(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
+    // Nobody closes it.
+    let turn = turns.acquire().await.ok();
+    tokio::task::yield_now().await;
+    turn
 }
 
 /// A client with a place.
