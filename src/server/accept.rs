@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
+    task::coop::unconstrained,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -66,7 +67,9 @@ pub(super) async fn run(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            // Everything that waits is taken before this task takes its turn with what it has spawned: the kernel drops
+            // whom its queue has no room for, and they try again after a second.
+            accepted = unconstrained(listener.accept()) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
