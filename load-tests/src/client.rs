@@ -16,8 +16,10 @@ use tokio::{
 };
 
 use crate::{
+    departure::Departures,
     fault::Fault,
     message::Message,
+    moment::Moment,
     replay::Replay,
     script::{Act, Course, Script},
     tally::Tally,
@@ -26,6 +28,8 @@ use crate::{
 
 /// What all cursors of this process are timed by.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// Longer than any run.
+const FAR: Duration = Duration::from_secs(24 * 3600);
 /// How long a close is waited for after `leave`.
 const PARTING: Duration = Duration::from_secs(20);
 
@@ -34,6 +38,8 @@ const PARTING: Duration = Duration::from_secs(20);
 pub enum Order {
     /// Carry on.
     Stay,
+    /// Listen only, and send nothing unasked.
+    Hush,
     /// Say `leave`, and wait for the close.
     Leave,
 }
@@ -47,6 +53,20 @@ pub struct Client {
     greeting: Greeting,
     beats: VecDeque<Instant>,
     updates: u64,
+    departures: Option<Departures>,
+    acked_at: Option<Moment>,
+    come_back_after: Option<Duration>,
+}
+
+/// How a stay ended.
+#[derive(Debug)]
+pub enum Stay {
+    /// It was told to leave, or the time was over; it is still in.
+    Over,
+    /// The server closed with this code.
+    Closed(u16),
+    /// The connection broke, or what came makes no sense; what was wrong.
+    Broken(String),
 }
 
 /// What a client believes; others may look at it.
@@ -68,6 +88,8 @@ pub struct Greeting {
 pub enum Arrival {
     /// Welcomed.
     In(Client),
+    /// Let in, and closed with this code before the welcome.
+    Closed(u16),
     /// Refused.
     Refused(Refusal),
 }
@@ -92,6 +114,9 @@ impl Client {
             .receive()
             .await?
             .context("closed before the welcome")?;
+        if frame.opcode == Opcode::Close {
+            return Ok(Arrival::Closed(frame.close_code()));
+        }
         let welcome = Message::read(&frame.payload).context("what should be a welcome")?;
         anyhow::ensure!(
             welcome.kind == "welcome",
@@ -113,6 +138,9 @@ impl Client {
             greeting,
             beats: VecDeque::new(),
             updates: 0,
+            departures: None,
+            acked_at: None,
+            come_back_after: None,
         }))
     }
 
@@ -126,42 +154,86 @@ impl Client {
         Arc::clone(&self.view)
     }
 
+    /// From here on, writes down whom it sees leave.
+    pub fn note_departures(&mut self, departures: &Departures) {
+        self.departures = Some(departures.clone());
+    }
+
+    /// The server's clock in its last answer to a heartbeat.
+    pub fn acked_at(&self) -> Option<Moment> {
+        self.acked_at
+    }
+
+    /// When to come back, if the server said.
+    pub fn come_back_after(&self) -> Option<Duration> {
+        self.come_back_after
+    }
+
     /// Carries out a script until told to leave; an end that nobody asked for is a fault.
     pub async fn run(mut self, script: Script, share: f64, mut orders: watch::Receiver<Order>) {
         let course = script.begin(Instant::now(), share);
-        match self.carry_on(course, &mut orders).await {
-            Ok(()) => {
+        match self.stay(course, None, &mut orders).await {
+            Stay::Over => {
                 let parted = timeout_at(Instant::now() + PARTING, self.part()).await;
                 if !matches!(parted, Ok(Ok(1000))) {
                     self.tally
                         .fault(Fault::Lost, format!("leaving ended with {parted:?}"));
                 }
             }
-            Err(error) => self.tally.fault(Fault::Lost, format!("{error:#}")),
+            Stay::Closed(code) => self.tally.fault(Fault::Lost, format!("closed with {code}")),
+            Stay::Broken(error) => self.tally.fault(Fault::Lost, error),
         }
     }
 
-    /// Until the order to leave.
+    /// Carries out a course until told to leave, or until a time.
+    pub async fn stay(
+        &mut self,
+        course: Course,
+        until: Option<Instant>,
+        orders: &mut watch::Receiver<Order>,
+    ) -> Stay {
+        match self.carry_on(course, until, orders).await {
+            Ok(stay) => stay,
+            Err(error) => Stay::Broken(format!("{error:#}")),
+        }
+    }
+
     async fn carry_on(
         &mut self,
         mut course: Course,
+        until: Option<Instant>,
         orders: &mut watch::Receiver<Order>,
-    ) -> anyhow::Result<()> {
-        let far = Instant::now() + Duration::from_secs(24 * 3600);
-        let mut alarm = std::pin::pin!(sleep_until(course.next_at().unwrap_or(far)));
+    ) -> anyhow::Result<Stay> {
+        let until = until.unwrap_or_else(|| Instant::now() + FAR);
+        let next = |course: &Course| course.next_at().unwrap_or(until).min(until);
+        let mut alarm = std::pin::pin!(sleep_until(next(&course)));
         loop {
             tokio::select! {
-                frame = self.socket.receive() => self.take(frame?.context("the server hung up")?).await?,
+                frame = self.socket.receive() => {
+                    let frame = frame?.context("the server hung up")?;
+                    if frame.opcode == Opcode::Close {
+                        return Ok(Stay::Closed(frame.close_code()));
+                    }
+                    self.take(frame).await?;
+                }
                 () = alarm.as_mut() => {
+                    if Instant::now() >= until {
+                        return Ok(Stay::Over);
+                    }
                     while let Some(act) = course.take(Instant::now()) {
                         self.act(act).await?;
                     }
-                    alarm.as_mut().reset(course.next_at().unwrap_or(far));
+                    alarm.as_mut().reset(next(&course));
                 }
                 changed = orders.changed() => {
-                    // Whoever gave orders is gone: so is the run.
-                    if changed.is_err() || *orders.borrow() == Order::Leave {
-                        return Ok(());
+                    match (changed, *orders.borrow()) {
+                        // Whoever gave orders is gone: so is the run.
+                        (Err(_), _) | (_, Order::Leave) => return Ok(Stay::Over),
+                        (_, Order::Hush) => {
+                            course = Course::default();
+                            alarm.as_mut().reset(until);
+                        }
+                        (_, Order::Stay) => {}
                     }
                 }
             }
@@ -216,6 +288,15 @@ impl Client {
         }
     }
 
+    /// Reads what there is without a word, as somebody who is not there, until the connection has ended.
+    pub async fn see_end(&mut self) {
+        while let Ok(Some(frame)) = self.socket.receive().await {
+            if frame.opcode == Opcode::Close {
+                return;
+            }
+        }
+    }
+
     async fn act(&mut self, act: Act) -> io::Result<()> {
         match act {
             Act::Heartbeat => {
@@ -263,13 +344,21 @@ impl Client {
                 }
                 self.tally
                     .with_faults(|faults| self.view.lock().apply(&message, faults));
+                if let Some(departures) = &self.departures {
+                    let left = message.left.as_deref().unwrap_or_default();
+                    left.iter().for_each(|person| departures.note(person));
+                }
             }
-            "heartbeat_ack" => match self.beats.pop_front() {
-                Some(sent) => self.tally.acks.record(sent.elapsed()),
-                None => self
-                    .tally
-                    .fault(Fault::Malformed, "an answer to no heartbeat"),
-            },
+            "heartbeat_ack" => {
+                self.acked_at = message.server_time.and_then(Moment::read);
+                match self.beats.pop_front() {
+                    Some(sent) => self.tally.acks.record(sent.elapsed()),
+                    None => self
+                        .tally
+                        .fault(Fault::Malformed, "an answer to no heartbeat"),
+                }
+            }
+            "reconnect" => self.come_back_after = message.after_ms.map(Duration::from_millis),
             "broadcast" => self.time_cursor(&message),
             "error" => self
                 .tally

@@ -209,6 +209,11 @@ impl Shared {
             let refusal = match Client::enter(route, query, &self.tally).await {
                 Ok(Arrival::In(client)) => return (Some(client), sent_away),
                 Ok(Arrival::Refused(refusal)) => refusal,
+                Ok(Arrival::Closed(code)) => {
+                    let text = format!("closed with {code} before the welcome");
+                    self.tally.fault(Fault::Lost, text);
+                    return (None, sent_away);
+                }
                 Err(error) => {
                     self.tally
                         .fault(Fault::Lost, format!("on the way in: {error:#}"));

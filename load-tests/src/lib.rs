@@ -11,14 +11,17 @@
 //! replayed, and a run that measured a server which told somebody something wrong has failed (see [`fault`]).
 
 pub mod api;
+pub mod chance;
 pub mod child;
 pub mod client;
 pub mod crowd;
+pub mod departure;
 pub mod events;
 pub mod fault;
 pub mod holder;
 pub mod measure;
 pub mod message;
+pub mod moment;
 pub mod options;
 pub mod population;
 pub mod probe;

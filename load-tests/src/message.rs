@@ -42,6 +42,10 @@ pub struct Message<'a> {
     /// Why a message was not carried out.
     #[serde(borrow)]
     pub code: Option<Cow<'a, str>>,
+    /// The server's clock.
+    pub server_time: Option<&'a str>,
+    /// When to come back.
+    pub after_ms: Option<u64>,
 }
 
 /// Oneself in a welcome.
@@ -67,6 +71,10 @@ pub struct Person<'a> {
     /// As JSON text.
     #[serde(borrow)]
     pub state: Option<&'a RawValue>,
+    /// When last seen; only in a leave is it more than a sample.
+    pub last_seen_at: Option<&'a str>,
+    /// Why who left did.
+    pub reason: Option<&'a str>,
 }
 
 impl<'a> Message<'a> {

@@ -134,6 +134,7 @@ impl Found {
                 self.joins.record(due.elapsed());
                 client.leave().await
             }
+            Arrival::Closed(code) => anyhow::bail!("closed with {code} before the welcome"),
             Arrival::Refused(refusal) => {
                 self.tally.fault(Fault::Refused, format!("{refusal:?}"));
                 Ok(())

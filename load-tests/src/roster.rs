@@ -100,6 +100,11 @@ impl Roster {
         self.find(id).is_ok()
     }
 
+    /// Who is there, in order.
+    pub fn ids(&self) -> impl Iterator<Item = Id> {
+        self.members.iter().map(|(id, _)| *id)
+    }
+
     /// How many are there.
     pub fn len(&self) -> usize {
         self.members.len()

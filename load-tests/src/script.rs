@@ -28,7 +28,7 @@ pub enum Act {
 }
 
 /// A script in the course of being carried out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Course {
     acts: Vec<Recurring>,
 }

@@ -151,7 +151,7 @@ impl Scene {
         for _ in 0..count {
             match Client::enter(&route, &self.query, &self.tally).await? {
                 Arrival::In(client) => stuck.push(client),
-                Arrival::Refused(refusal) => anyhow::bail!("{refusal:?}"),
+                refused => anyhow::bail!("{refused:?}"),
             }
         }
         self.begin();
