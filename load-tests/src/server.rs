@@ -1,14 +1,17 @@
 //! The server under test: a `rollcall serve` of our own, on a free port, ended with us.
+//!
+//! It may be stopped and started again: on the same database and port, as a process of its own with a log of its own.
 
 use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::{
@@ -36,8 +39,18 @@ pub struct Server {
     child: Child,
     addr: SocketAddr,
     process: Process,
+    recipe: Recipe,
+}
+
+/// How it is started, again and again.
+#[derive(Debug)]
+struct Recipe {
+    program: PathBuf,
+    database_url: String,
+    log: String,
     flags: Vec<String>,
     folder: TempDir,
+    starts: usize,
 }
 
 /// A line of the log.
@@ -49,39 +62,51 @@ struct Line {
 }
 
 impl Server {
-    /// Starts one with these flags besides those that every run needs, and waits until it listens.
+    /// Starts one with these flags besides those that every run needs, and waits until it listens. From the main thread
+    /// only (see [`child`]).
     ///
     /// # Errors
     /// It cannot be run, or does not listen; the message ends with its log.
     pub async fn start(common: &Common, flags: &[String]) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("rollcall-load").tempdir()?;
-        let program = program(common)?;
-        let url = common.database_url.clone();
-        let url = url
-            .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("rollcall.db").display()));
-        let mut all: Vec<String> = RAISED.iter().map(|word| (*word).to_owned()).collect();
-        all.extend_from_slice(flags);
-        let log = fs::File::create(log_file(&folder))?;
-        let mut command = child::command(&["become", "--"])?;
-        command
-            .arg(&program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
-            .args(["--database-url", &url, "--log", &common.log])
-            .args(&all)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        let mut child = command.spawn().context("cannot start a process")?;
-        let process = Process(child.id().context("the server has ended")?);
-        let addr = listening(&mut child, &log_file(&folder)).await;
-        let addr = addr.with_context(|| format!("{} does not start", program.display()))?;
+        let mut recipe = Recipe::new(common, flags)?;
+        let (child, addr) = recipe.start(([127, 0, 0, 1], 0).into()).await?;
         Ok(Self {
+            process: process(&child)?,
             child,
             addr,
-            process,
-            flags: all,
-            folder,
+            recipe,
         })
+    }
+
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        self.ensure_running()?;
+        let pid = i32::try_from(self.process.0).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("not a process id")?, Signal::TERM)?;
+        Ok(self.child.wait().await?)
+    }
+
+    /// Ends it as a crash does (SIGKILL).
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.ensure_running()?;
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again after it has ended, where it was, and waits until it listens. From the main thread only.
+    ///
+    /// # Errors
+    /// It does not listen; the message ends with its log.
+    pub async fn revive(&mut self) -> anyhow::Result<()> {
+        let (child, _) = self.recipe.start(self.addr).await?;
+        self.process = process(&child)?;
+        self.child = child;
+        Ok(())
     }
 
     /// Where it listens.
@@ -96,7 +121,7 @@ impl Server {
 
     /// Its flags, for the report.
     pub fn flags(&self) -> String {
-        self.flags.join(" ")
+        self.recipe.flags.join(" ")
     }
 
     /// Ends it, and answers how many warnings it logged; errors are faults.
@@ -104,27 +129,69 @@ impl Server {
     /// # Errors
     /// It had ended by itself, or its log cannot be read.
     pub async fn end(mut self, faults: &mut Faults) -> anyhow::Result<usize> {
-        anyhow::ensure!(
-            self.child.try_wait()?.is_none(),
-            "the server ended by itself"
-        );
-        self.child.kill().await?;
-        let log = fs::read_to_string(log_file(&self.folder))?;
-        for line in log
-            .lines()
-            .filter(|line| line.contains(r#""level":"ERROR""#))
-        {
-            faults.add(Fault::Logged, line);
+        self.kill().await?;
+        let mut warnings = 0;
+        for start in 1..=self.recipe.starts {
+            let log = fs::read_to_string(self.recipe.log_file(start))?;
+            let at = |level: &'static str| log.lines().filter(move |line| line.contains(level));
+            at(r#""level":"ERROR""#).for_each(|line| faults.add(Fault::Logged, line));
+            warnings += at(r#""level":"WARN""#).count();
         }
-        Ok(log
-            .lines()
-            .filter(|line| line.contains(r#""level":"WARN""#))
-            .count())
+        Ok(warnings)
+    }
+
+    fn ensure_running(&mut self) -> anyhow::Result<()> {
+        let ended = self.child.try_wait()?;
+        anyhow::ensure!(ended.is_none(), "the server ended by itself");
+        Ok(())
     }
 }
 
-fn log_file(folder: &TempDir) -> PathBuf {
-    folder.path().join("log")
+impl Recipe {
+    fn new(common: &Common, flags: &[String]) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rollcall-load").tempdir()?;
+        let url = common.database_url.clone();
+        let mut all: Vec<String> = RAISED.iter().map(|word| (*word).to_owned()).collect();
+        all.extend_from_slice(flags);
+        Ok(Self {
+            program: program(common)?,
+            database_url: url.unwrap_or_else(|| {
+                format!("sqlite://{}", folder.path().join("rollcall.db").display())
+            }),
+            log: common.log.clone(),
+            flags: all,
+            folder,
+            starts: 0,
+        })
+    }
+
+    async fn start(&mut self, listen: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
+        self.starts += 1;
+        let file = self.log_file(self.starts);
+        let log = fs::File::create(&file)?;
+        let mut command = child::command(&["become", "--"])?;
+        command
+            .arg(&self.program)
+            .args(["serve", "--listen", &listen.to_string()])
+            .args(["--log-format", "json"])
+            .args(["--database-url", &self.database_url, "--log", &self.log])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let mut child = command.spawn().context("cannot start a process")?;
+        let addr = listening(&mut child, &file).await;
+        let addr = addr.with_context(|| format!("{} does not start", self.program.display()))?;
+        Ok((child, addr))
+    }
+
+    fn log_file(&self, start: usize) -> PathBuf {
+        self.folder.path().join(format!("log-{start}"))
+    }
+}
+
+fn process(child: &Child) -> anyhow::Result<Process> {
+    Ok(Process(child.id().context("the server has ended")?))
 }
 
 /// What was asked for, or what was built beside this program.
