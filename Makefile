@@ -73,7 +73,8 @@ tools:
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$missing; \
 	fi
 
-# What a crowd does to a server: `make load EVENT="drop --connections 15000"`; drop, resume, crowd or stuck.
+# What a crowd does to a server: `make load EVENT="drop --connections 15000"`; drop, resume, crowd or stuck. Besides:
+# `deploy` (the server replaced under everybody, then killed).
 EVENT ?= drop
 load:
 	$(CARGO) build --release --package rollcall --bin rollcall

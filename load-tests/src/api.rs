@@ -38,6 +38,8 @@ pub struct Participant {
     pub id: String,
     /// Has a seat, grace included.
     pub online: bool,
+    /// When it was last seen.
+    pub last_seen_at: String,
     /// When it left; none while it is active.
     pub left_at: Option<String>,
 }

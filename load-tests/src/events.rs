@@ -1,6 +1,7 @@
 //! What is measured: one file an event, each a story told in order.
 
 mod crowd;
+mod deploy;
 mod drop;
 mod resume;
 mod stuck;
@@ -35,6 +36,7 @@ async fn measure(event: &Event) -> anyhow::Result<Report> {
         Event::Resume(options) => resume::measure(options).await,
         Event::Crowd(options) => crowd::measure(options).await,
         Event::Stuck(options) => stuck::measure(options).await,
+        Event::Deploy(options) => deploy::measure(options).await,
     }
 }
 

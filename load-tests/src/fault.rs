@@ -41,6 +41,10 @@ pub enum Fault {
     Asked,
     /// The server logged an error.
     Logged,
+    /// A `last_seen_at` that is later than the last sign of life, or too long before it.
+    Misdated,
+    /// The server did not end as it was told to.
+    Unclean,
 }
 
 /// Faults by kind.

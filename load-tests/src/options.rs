@@ -48,6 +48,8 @@ pub enum Event {
     Crowd(CrowdOptions),
     /// A busy room with clients in it that never read
     Stuck(StuckOptions),
+    /// The server is replaced under everybody, first asked to stop, then killed; who is lost?
+    Deploy(DeployOptions),
 }
 
 /// What every event needs to know.
@@ -147,6 +149,20 @@ pub struct StuckOptions {
     pub common: Common,
 }
 
+/// Options of `deploy`.
+#[derive(Debug, Clone, Args)]
+pub struct DeployOptions {
+    /// How many people, in rooms of 8
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub connections: usize,
+    /// How long a new process holds the seats that the one before left; a third of it spreads those who come back
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub restart_grace: Duration,
+    /// See there.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 impl Event {
     /// What every event needs to know.
     pub fn common(&self) -> &Common {
@@ -155,6 +171,7 @@ impl Event {
             Self::Resume(options) => &options.common,
             Self::Crowd(options) => &options.common,
             Self::Stuck(options) => &options.common,
+            Self::Deploy(options) => &options.common,
         }
     }
 }

@@ -222,7 +222,10 @@ impl Population {
 }
 
 /// Makes rooms over several connections, and answers an invite into each.
-async fn invites(server: &Server, names: Names, rooms: usize) -> anyhow::Result<Vec<String>> {
+///
+/// # Errors
+/// The server refuses.
+pub async fn invites(server: &Server, names: Names, rooms: usize) -> anyhow::Result<Vec<String>> {
     let lanes = ABREAST.min(rooms);
     let lane = |first: usize| async move {
         let mut api = Api::connect(server.addr()).await?;

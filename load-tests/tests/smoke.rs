@@ -111,3 +111,11 @@ fn r8_who_never_reads_is_brought_up_to_date() {
     assert_eq!(figure(&report, "… reading again: brought up to date"), 1.0);
     assert!(count(&report, "3 never read: broadcast to receipt") > 0);
 }
+
+#[test]
+fn r5_nobody_is_seen_to_leave_when_the_server_is_replaced() {
+    let report = run(&["deploy", "--connections", "40", "--restart-grace", "5s"]);
+    assert_eq!(figure(&report, "SIGTERM: told when to come back"), 40.0);
+    assert_eq!(figure(&report, "kill -9: do not come back"), 1.0);
+    assert_eq!(figure(&report, "kill -9: leave frames of who did not"), 7.0);
+}
