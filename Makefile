@@ -74,7 +74,7 @@ tools:
 	fi
 
 # What a crowd does to a server: `make load EVENT="drop --connections 15000"`; drop, resume, crowd or stuck. Besides:
-# `deploy` (the server replaced under everybody, then killed).
+# `soak --duration 1h` (does anything stay behind?) and `deploy` (the server replaced under everybody, then killed).
 EVENT ?= drop
 load:
 	$(CARGO) build --release --package rollcall --bin rollcall

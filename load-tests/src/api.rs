@@ -84,15 +84,57 @@ impl Api {
     /// # Errors
     /// The server refuses.
     pub async fn make_room(&mut self, id: &str) -> anyhow::Result<String> {
-        self.ask(Method::POST, "/v1/rooms", Some(json!({ "id": id })))
-            .await?;
-        let path = format!("/v1/rooms/{id}/invites");
-        let answer = self.ask(Method::POST, &path, Some(json!({}))).await?;
-        let invite: Value = serde_json::from_slice(&answer)?;
-        let token = invite["token"]
-            .as_str()
-            .context("an invite without a token")?;
-        Ok(token.to_owned())
+        self.make_room_of(json!({ "id": id })).await
+    }
+
+    /// Makes a room with these settings, `id` among them, and an invite into it, and answers the invite's token.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn make_room_of(&mut self, settings: Value) -> anyhow::Result<String> {
+        let path = format!(
+            "/v1/rooms/{}/invites",
+            settings["id"].as_str().context("a room without an id")?
+        );
+        self.ask(Method::POST, "/v1/rooms", Some(settings)).await?;
+        self.made_token(&path, json!({})).await
+    }
+
+    /// Mints an access token for a user of a room.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn mint(&mut self, room: &str, user: &str, ttl: Duration) -> anyhow::Result<String> {
+        let path = format!("/v1/rooms/{room}/tokens");
+        let wish = json!({ "sub": user, "name": user, "ttl_seconds": ttl.as_secs() });
+        self.made_token(&path, wish).await
+    }
+
+    /// Closes a room, with everybody in it.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn close_room(&mut self, id: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/rooms/{id}");
+        self.ask(Method::DELETE, &path, None).await.map(drop)
+    }
+
+    /// How many rooms are in the store.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn stored_rooms(&mut self) -> anyhow::Result<u64> {
+        let stats: Value = self.read("/v1/admin/stats").await?;
+        stats["rooms"]["stored"]
+            .as_u64()
+            .context("no number of stored rooms")
+    }
+
+    async fn made_token(&mut self, path: &str, wish: Value) -> anyhow::Result<String> {
+        let answer = self.ask(Method::POST, path, Some(wish)).await?;
+        let made: Value = serde_json::from_slice(&answer)?;
+        let token = made["token"].as_str();
+        Ok(token.context("made without a token")?.to_owned())
     }
 
     /// Who is in a room now, as the server has it.
@@ -213,6 +255,31 @@ impl Metrics {
     /// Connections with a seat.
     pub fn connections(&self) -> u64 {
         self.get("rollcall_connections")
+    }
+
+    /// Seats, grace included.
+    pub fn seats(&self) -> u64 {
+        self.get("rollcall_seats")
+    }
+
+    /// Rooms in memory.
+    pub fn rooms_live(&self) -> u64 {
+        self.get("rollcall_rooms_live")
+    }
+
+    /// Participants waiting for a flush after a failure.
+    pub fn flush_backlog(&self) -> u64 {
+        self.get("rollcall_flush_backlog")
+    }
+
+    /// Flushes that failed.
+    pub fn flush_failures(&self) -> u64 {
+        self.get("rollcall_flush_failures_total")
+    }
+
+    /// Rooms deleted by the reaper.
+    pub fn reaped_rooms(&self) -> u64 {
+        self.get("rollcall_reaped_rooms_total")
     }
 
     /// Presence and broadcast frames times their readers.

@@ -4,6 +4,7 @@ mod crowd;
 mod deploy;
 mod drop;
 mod resume;
+mod soak;
 mod stuck;
 
 use std::fs;
@@ -24,8 +25,8 @@ pub fn run(event: &Event) -> anyhow::Result<bool> {
         .build()?;
     let common = event.common();
     // On this very thread, which children hang on to.
-    let report = runtime.block_on(async { timeout(common.limit, measure(event)).await });
-    let report = report.with_context(|| format!("not done within {:?}", common.limit))??;
+    let report = runtime.block_on(async { timeout(event.limit(), measure(event)).await });
+    let report = report.with_context(|| format!("not done within {:?}", event.limit()))??;
     report.publish(common.json.as_deref())?;
     Ok(report.is_clean())
 }
@@ -36,6 +37,7 @@ async fn measure(event: &Event) -> anyhow::Result<Report> {
         Event::Resume(options) => resume::measure(options).await,
         Event::Crowd(options) => crowd::measure(options).await,
         Event::Stuck(options) => stuck::measure(options).await,
+        Event::Soak(options) => soak::measure(options).await,
         Event::Deploy(options) => deploy::measure(options).await,
     }
 }

@@ -43,6 +43,8 @@ pub enum Fault {
     Logged,
     /// A `last_seen_at` that is later than the last sign of life, or too long before it.
     Misdated,
+    /// Something of the server's did not go back to what it was before.
+    Leaked,
     /// The server did not end as it was told to.
     Unclean,
 }

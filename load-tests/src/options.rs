@@ -48,6 +48,8 @@ pub enum Event {
     Crowd(CrowdOptions),
     /// A busy room with clients in it that never read
     Stuck(StuckOptions),
+    /// People and rooms come and go for a long time; does the server keep anything of them?
+    Soak(SoakOptions),
     /// The server is replaced under everybody, first asked to stop, then killed; who is lost?
     Deploy(DeployOptions),
 }
@@ -149,6 +151,23 @@ pub struct StuckOptions {
     pub common: Common,
 }
 
+/// Options of `soak`.
+#[derive(Debug, Clone, Args)]
+pub struct SoakOptions {
+    /// How long people come and go; an hour shows what ten minutes hide
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// How many people, in rooms of 8
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub connections: usize,
+    /// How long they do so before the baseline is taken, so that what is made at first use is in it
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    pub warm_up: Duration,
+    /// See there; `--limit` is what the run may take besides the coming and going.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Options of `deploy`.
 #[derive(Debug, Clone, Args)]
 pub struct DeployOptions {
@@ -171,7 +190,17 @@ impl Event {
             Self::Resume(options) => &options.common,
             Self::Crowd(options) => &options.common,
             Self::Stuck(options) => &options.common,
+            Self::Soak(options) => &options.common,
             Self::Deploy(options) => &options.common,
+        }
+    }
+
+    /// How long it may take: one that is told how long to go on has that besides.
+    pub fn limit(&self) -> Duration {
+        let limit = self.common().limit;
+        match self {
+            Self::Soak(options) => limit + options.warm_up + options.duration,
+            _ => limit,
         }
     }
 }

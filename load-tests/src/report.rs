@@ -19,6 +19,7 @@ pub struct Report {
     figures: Vec<Figure>,
     latencies: Vec<Named<Summary>>,
     traffic: Vec<Named<Traffic>>,
+    tables: Vec<Table>,
     faults: Faults,
     samples: Vec<Sample>,
 }
@@ -31,6 +32,15 @@ struct Figure {
     /// As TARGETS has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<Target>,
+}
+
+/// The same figures at several times.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Table {
+    /// What the columns are.
+    pub head: Vec<&'static str>,
+    /// A row a time.
+    pub rows: Vec<Vec<f64>>,
 }
 
 /// A figure to reach, and one to be proud of.
@@ -107,6 +117,11 @@ impl Report {
         }
     }
 
+    /// Adds a table.
+    pub fn table_of(&mut self, table: Table) {
+        self.tables.push(table);
+    }
+
     /// Adds faults.
     pub fn faults(&mut self, faults: Faults) {
         self.faults.merge(faults);
@@ -178,6 +193,10 @@ impl Report {
         for Named { name, value } in &self.traffic {
             line(format!("{name:<46}{:>14}{:>18}", value.frames, value.bytes));
         }
+        for table in &self.tables {
+            line(String::new());
+            table.lines().for_each(&mut line);
+        }
         line(String::new());
         for (fault, count, examples) in self.faults.iter() {
             line(format!("FAULT {fault:?}: {count}"));
@@ -191,6 +210,17 @@ impl Report {
             "FAILED".to_owned()
         });
         text
+    }
+}
+
+impl Table {
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let head = self.head.iter().map(|name| format!("{name:>14}"));
+        let rows = self.rows.iter().map(|row| {
+            let cells = row.iter().map(|value| format!("{:>14}", number(*value)));
+            cells.collect::<String>()
+        });
+        std::iter::once(head.collect()).chain(rows)
     }
 }
 

@@ -113,6 +113,25 @@ fn r8_who_never_reads_is_brought_up_to_date() {
 }
 
 #[test]
+fn r10_nothing_stays_of_people_and_rooms_that_came_and_went() {
+    let options = [
+        "soak",
+        "--connections",
+        "24",
+        "--warm-up",
+        "2s",
+        "--duration",
+        "4s",
+    ];
+    let report = run(&options);
+    assert!(figure(&report, "joins by access token") > 0.0);
+    assert_eq!(
+        figure(&report, "… connections, seats, rooms and backlog, after"),
+        0.0
+    );
+}
+
+#[test]
 fn r5_nobody_is_seen_to_leave_when_the_server_is_replaced() {
     let report = run(&["deploy", "--connections", "40", "--restart-grace", "5s"]);
     assert_eq!(figure(&report, "SIGTERM: told when to come back"), 40.0);

@@ -33,6 +33,28 @@ impl Process {
         })
     }
 
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn descriptors(self) -> anyhow::Result<u64> {
+        self.count("fd")
+    }
+
+    /// How many threads it has.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn threads(self) -> anyhow::Result<u64> {
+        self.count("task")
+    }
+
+    fn count(self, folder: &str) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/{folder}", self.0);
+        let entries = fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?;
+        Ok(entries.count() as u64)
+    }
+
     fn rss_bytes(self) -> anyhow::Result<u64> {
         let text = self.read("smaps_rollup")?;
         let kib = text.lines().find_map(|line| {
@@ -86,5 +108,13 @@ mod tests {
         assert!(after.growth_since(&before) > 16e6, "{after:?}");
         assert!(after.cpu_since(&before) >= 0.0);
         drop(ballast);
+    }
+
+    #[test]
+    fn an_open_file_and_a_thread_are_counted() {
+        let process = Process(std::process::id());
+        let file = fs::File::open("/proc/self/stat").unwrap();
+        assert!(process.descriptors().unwrap() > 3, "{file:?}");
+        assert!(process.threads().unwrap() >= 2);
     }
 }
