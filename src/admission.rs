@@ -30,6 +30,7 @@ pub use self::{
 };
 use self::{verdict::Circumstances, worker::Join};
 use crate::{
+    chance,
     clock::Clock,
     flusher::Flusher,
     hub::{Full, Hub, Reservation},
@@ -40,8 +41,9 @@ use crate::{
 
 /// A join is answered within this, whatever the store does (TARGETS.md: no join waits more than 3 s for its 503).
 const DECIDE_WITHIN: Duration = Duration::from_millis(2500);
-/// What a client is told to wait after a 503.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Between these, in seconds, a client is told to wait after a 503: thousands who are refused at once must not all ask again
+/// at once, every second for as long as it lasts.
+const RETRY_AFTER: (f64, f64) = (0.5, 4.0);
 
 /// Decides joins. Clones share it.
 #[derive(Debug, Clone)]
@@ -342,25 +344,30 @@ fn overloaded() -> Problem {
         ProblemCode::Overloaded,
         "The server is busy. Please try again in a moment.",
     )
-    .retry_after(RETRY_AFTER)
+    .retry_after(retry_after())
+}
+
+fn retry_after() -> Duration {
+    let (soonest, latest) = RETRY_AFTER;
+    Duration::from_secs_f64(chance::between(soonest, latest))
 }
 
 /// The refusal while the store cannot say yes.
 pub fn store_unavailable() -> Problem {
     let detail = "The server cannot reach its database. Please try again in a moment.";
-    Problem::new(ProblemCode::StoreUnavailable, detail).retry_after(RETRY_AFTER)
+    Problem::new(ProblemCode::StoreUnavailable, detail).retry_after(retry_after())
 }
 
 /// The refusal while another node serves this database.
 pub fn standby() -> Problem {
     let detail = "Another server is in charge of this database; this one waits for it to stop.";
-    Problem::new(ProblemCode::StoreUnavailable, detail).retry_after(RETRY_AFTER)
+    Problem::new(ProblemCode::StoreUnavailable, detail).retry_after(retry_after())
 }
 
 /// The refusal while the server goes away.
 pub fn draining() -> Problem {
     let detail = "The server is restarting. Please try again in a moment.";
-    Problem::new(ProblemCode::Draining, detail).retry_after(RETRY_AFTER)
+    Problem::new(ProblemCode::Draining, detail).retry_after(retry_after())
 }
 
 /// The answer to a failed store call; the cause is logged where it is handled.
