@@ -310,7 +310,7 @@ impl Admission {
         let at = Circumstances {
             now,
             is_live: &|key| hub.is_live(key),
-            departed_at: &|key| hub.departed_at(key),
+            departed_last_seen: &|key| hub.departed_last_seen(key),
             uses_before: &|_| 0,
             defaults: &self.inner.defaults,
         };

@@ -132,7 +132,7 @@ impl Flusher {
                 self.look_after(&mut pending, &flushed.missing).await;
                 pending.written(&batch, &flushed);
                 if pending.seen.is_empty() {
-                    self.inner.hub.written();
+                    self.inner.hub.flushed();
                 }
                 if self.inner.is_behind.send_replace(false) {
                     info!(

@@ -62,7 +62,7 @@ pub struct Parts {
     /// Every connection is a task of it.
     pub tracker: TaskTracker,
     /// The runtime that connections run on.
-    pub connections: Handle,
+    pub connection_runtime: Handle,
     /// What connections need.
     pub deps: Arc<Deps>,
     /// Where the server really listens.
@@ -88,7 +88,7 @@ pub fn handshake_limiter(config: &Config) -> Option<DefaultKeyedRateLimiter<std:
 const HANDSHAKE_BURST: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
 
 /// The whole HTTP surface of a node that listens on `listen`, and hands connections to a runtime.
-pub fn router(node: &Node, listen: SocketAddr, connections: Handle) -> Router {
+pub fn router(node: &Node, listen: SocketAddr, connection_runtime: Handle) -> Router {
     let parts = Parts {
         config: Arc::clone(&node.config),
         hub: node.hub.clone(),
@@ -99,7 +99,7 @@ pub fn router(node: &Node, listen: SocketAddr, connections: Handle) -> Router {
         metrics: Arc::clone(&node.metrics),
         clock: node.clock.clone(),
         tracker: node.connections.clone(),
-        connections,
+        connection_runtime,
         deps: Arc::clone(&node.deps),
         listen,
         readiness: Arc::clone(&node.readiness),

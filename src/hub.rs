@@ -14,7 +14,7 @@ mod place;
 mod pulse;
 mod room;
 mod ticks;
-mod unwritten;
+mod unflushed;
 
 use std::{
     collections::HashMap,
@@ -40,7 +40,7 @@ use self::{
     pulse::Pulse,
     room::{Reserve, Room},
     ticks::Ticks,
-    unwritten::Unwritten,
+    unflushed::Unflushed,
 };
 pub use self::{
     encoded::Encoded,
@@ -81,7 +81,7 @@ struct Shared {
     dirty: SegQueue<Arc<Pulse>>,
     /// Seats given up since the last flush. Each took an admission, so a store outage bounds it.
     departures: SegQueue<Departure>,
-    unwritten: Unwritten,
+    unflushed: Unflushed,
     /// States changed since the last flush, one entry a participant.
     states: Mutex<HashMap<ParticipantKey, Option<String>>>,
     is_draining: AtomicBool,
@@ -158,7 +158,7 @@ impl Hub {
             agenda: Agenda::default(),
             dirty: SegQueue::new(),
             departures: SegQueue::new(),
-            unwritten: Unwritten::default(),
+            unflushed: Unflushed::default(),
             states: Mutex::default(),
             is_draining: AtomicBool::new(false),
             floor: AtomicU64::new(0),
@@ -250,10 +250,7 @@ impl Hub {
     /// After the whole server stood still everybody is pinged afresh before anybody is timed out.
     fn forgive_stall(&self) {
         let shared = self.shared();
-        tracing::warn!(
-            "the server stood still for more than {} s; pinging everybody",
-            agenda::STALL.as_secs()
-        );
+        tracing::warn!("the server stood still for seconds; pinging everybody");
         let ping_after = shared.options.patience.ping_after.as_millis() as u64;
         shared.floor.store(
             shared.tick().0.saturating_sub(ping_after),
@@ -309,7 +306,7 @@ impl Hub {
             seen: Vec::with_capacity(shared.dirty.len()),
             states: HashMap::new(),
         };
-        shared.unwritten.collect();
+        shared.unflushed.collect();
         // As many as there are now: what is marked meanwhile belongs to the next flush.
         for _ in 0..shared.dirty.len() {
             let Some(pulse) = shared.dirty.pop() else {
@@ -339,14 +336,14 @@ impl Hub {
     }
 
     /// The store has everything that was collected.
-    pub fn written(&self) {
-        self.shared().unwritten.written();
+    pub fn flushed(&self) {
+        self.shared().unflushed.flushed();
     }
 
-    /// When the last of those who left a room were heard, while the store may not know. To be asked after
+    /// The latest `last_seen_at` among those who left a room, while the store may not know. To be asked after
     /// [`is_live`](Self::is_live): who leaves is noted here before the room stops to be live.
-    pub fn departed_at(&self, key: RoomKey) -> Option<Timestamp> {
-        self.shared().unwritten.latest(key)
+    pub fn departed_last_seen(&self, key: RoomKey) -> Option<Timestamp> {
+        self.shared().unflushed.latest(key)
     }
 
     /// Whether anybody has or awaits a seat in this incarnation, graces included (rule R9).
@@ -518,7 +515,7 @@ impl Shared {
     }
 
     fn depart(&self, departure: Departure) {
-        self.unwritten
+        self.unflushed
             .note(departure.room, departure.seen.last_seen_at);
         self.departures.push(departure);
     }

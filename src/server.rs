@@ -65,17 +65,17 @@ pub struct Server {
 
 /// Serves until a signal or the death of a task, then stops.
 ///
-/// `connections` is to be another runtime than the caller's: when thousands of connections want their turn at once, what
+/// `connection_runtime` is to be another runtime than the caller's: when thousands of connections want their turn at once, what
 /// accepts and admits others does not queue behind them (15,000 dropped in one instant: TARGETS.md, "Connections").
 ///
 /// # Errors
 /// What kept it from starting, or from stopping cleanly.
-pub async fn run(config: Config, connections: Handle) -> Result<(), ServeError> {
+pub async fn run(config: Config, connection_runtime: Handle) -> Result<(), ServeError> {
     let clock = Clock::system();
     let store = store::open(&config.database, clock.clone()).await?;
     let signals = Signals::new()?;
     let dev_mode = config.dev_mode();
-    let server = Server::start(config, store, clock, connections).await?;
+    let server = Server::start(config, store, clock, connection_runtime).await?;
     info!(address = %server.addr, "listening");
     if dev_mode {
         warn!(
@@ -96,7 +96,7 @@ impl Server {
         config: Config,
         store: Arc<dyn Store>,
         clock: Clock,
-        connections: Handle,
+        connection_runtime: Handle,
     ) -> Result<Self, ServeError> {
         let config = Arc::new(config);
         let node = Node::start(Arc::clone(&config), store, clock).await?;
@@ -104,7 +104,7 @@ impl Server {
         let stop_http = CancellationToken::new();
         let accept = accept::run(
             listener,
-            http::router(&node, addr, connections),
+            http::router(&node, addr, connection_runtime),
             config.limits.max_connections,
             node.services.clone(),
             stop_http.clone(),

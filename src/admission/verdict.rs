@@ -77,8 +77,8 @@ pub(super) struct Circumstances<'a> {
     pub now: Timestamp,
     /// Whether anybody has a seat in this incarnation (rule R9).
     pub is_live: &'a dyn Fn(RoomKey) -> bool,
-    /// When the last of those who left were heard, while the store may not know.
-    pub departed_at: &'a dyn Fn(RoomKey) -> Option<Timestamp>,
+    /// The latest `last_seen_at` among those who left, while the store may not know; asked for after `is_live`.
+    pub departed_last_seen: &'a dyn Fn(RoomKey) -> Option<Timestamp>,
     /// Uses of this invite by joins admitted before in the same transaction.
     pub uses_before: &'a dyn Fn(InviteKey) -> u32,
     /// The settings of a room that an access token makes.
@@ -294,7 +294,7 @@ fn idle_for(row: &RoomRow, facts: &Facts, at: &Circumstances<'_>) -> Option<Dura
         return None;
     }
     let stored = facts.last_activity.unwrap_or(row.last_active_at);
-    let last = (at.departed_at)(row.key).map_or(stored, |heard| heard.max(stored));
+    let last = (at.departed_last_seen)(row.key).map_or(stored, |seen| seen.max(stored));
     let is_past = row.idle_at(last).is_some_and(|idle_at| idle_at <= at.now);
     row.settings.idle_timeout.filter(|_| is_past)
 }

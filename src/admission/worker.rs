@@ -223,7 +223,7 @@ impl Decider {
             let at = Circumstances {
                 now,
                 is_live: &|key| self.hub.is_live(key),
-                departed_at: &|key| self.hub.departed_at(key),
+                departed_last_seen: &|key| self.hub.departed_last_seen(key),
                 uses_before: &|key| uses.get(&key).copied().unwrap_or(0),
                 defaults: &self.defaults,
             };

@@ -217,11 +217,11 @@ fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Reque
     let app = app.clone();
     app.tracker.clone().spawn(async move {
         // Dropping `admitted` here is the departure of somebody whose upgrade failed (rule R3).
-        let Some(socket) = raw_socket(upgraded, &app, &app.connections).await else {
+        let Some(socket) = raw_socket(upgraded, &app, &app.connection_runtime).await else {
             return;
         };
         let connection = connection::run(socket, admitted, Arc::clone(&app.deps));
-        app.tracker.spawn_on(connection, &app.connections);
+        app.tracker.spawn_on(connection, &app.connection_runtime);
     });
     switching(key, request.headers())
 }

@@ -28,8 +28,10 @@ pub(super) enum Job {
 
 /// The agenda looks at least this often, so that a stall of the whole server shows as lateness.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
-/// Being this late means that the server stood still, and nobody could be heard (PROTOCOL.md, "Liveness").
-pub(super) const STALL: Duration = Duration::from_secs(5);
+/// A server that stood still for this long could hear nobody (PROTOCOL.md, "Liveness").
+const STALL: Duration = Duration::from_secs(5);
+/// Being this late may be such a stall: it may have begun at any moment of a nap.
+const LATE: Duration = STALL.saturating_sub(LONGEST_NAP);
 
 #[derive(Debug)]
 struct Entry {
@@ -80,8 +82,7 @@ impl Agenda {
                 () = self.earlier.notified() => {}
             }
             let now = Instant::now();
-            // The stall may have begun at any moment of the nap.
-            let stalled = now.saturating_duration_since(meant) >= STALL - LONGEST_NAP;
+            let stalled = now.saturating_duration_since(meant) >= LATE;
             let jobs = self.take(now);
             if stalled || !jobs.is_empty() {
                 return Due { jobs, stalled };

@@ -89,6 +89,20 @@ impl Binary {
         answer.body
     }
 
+    /// Makes the room `room`, and an invite to it.
+    async fn room_and_invite(&self) -> String {
+        self.post("/v1/rooms", json!({"id": "room"})).await;
+        let made = self.post("/v1/rooms/room/invites", json!({})).await;
+        made["token"].as_str().unwrap().to_owned()
+    }
+
+    /// How many sweeps the reaper has made.
+    async fn sweeps(&self) -> usize {
+        let path = "/v1/admin/reaps";
+        let answer = request(self.addr, hyper::Method::GET, path, &[], None).await;
+        answer.body["items"].as_array().unwrap().len()
+    }
+
     async fn connect(&self, query: &str) -> Client {
         Client::greeted(open(self.addr, query, &[]).await.expect("admitted")).await
     }
@@ -128,11 +142,7 @@ const HASTY: &[&str] = &[
 async fn r10_sigterm_drains_and_exits_zero() {
     let dir = TempDir::new().unwrap();
     let server = Binary::start(&database(&dir), &[]).await;
-    server.post("/v1/rooms", json!({"id": "room"})).await;
-    let invite = server.post("/v1/rooms/room/invites", json!({})).await["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let invite = server.room_and_invite().await;
     let mut ada = server.connect(&format!("invite={invite}&name=Ada")).await;
     let ((code, log), closed) = tokio::join!(server.signalled("-TERM"), ada.closed());
     assert_eq!((code, closed), (Some(0), 1012), "{log:#?}");
@@ -145,11 +155,7 @@ async fn r6_a_kill_loses_no_participant_and_the_seat_is_held() {
     let dir = TempDir::new().unwrap();
     let url = database(&dir);
     let server = Binary::start(&url, &["--flush-interval", "50ms"]).await;
-    server.post("/v1/rooms", json!({"id": "room"})).await;
-    let invite = server.post("/v1/rooms/room/invites", json!({})).await["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let invite = server.room_and_invite().await;
     let mut ada = server.connect(&format!("invite={invite}&name=Ada")).await;
     let mut bob = server.connect(&format!("invite={invite}&name=Bob")).await;
     ada.sees(&["Ada", "Bob"]).await;
@@ -222,11 +228,7 @@ async fn r9_a_frozen_server_sees_nobody_leave_and_reaps_no_room() {
     let dir = TempDir::new().unwrap();
     let reaping = [HASTY, &["--reap-interval", "200ms"]].concat();
     let server = Binary::start(&database(&dir), &reaping).await;
-    server.post("/v1/rooms", json!({"id": "room"})).await;
-    let invite = server.post("/v1/rooms/room/invites", json!({})).await["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let invite = server.room_and_invite().await;
     let mut ada = server.connect(&format!("invite={invite}&name=Ada")).await;
     let bob = server.connect(&format!("invite={invite}&name=Bob")).await;
     ada.sees(&["Ada", "Bob"]).await;
@@ -241,10 +243,12 @@ async fn r9_a_frozen_server_sees_nobody_leave_and_reaps_no_room() {
     let mut seen = ada.quiet().await;
     let mut bob = server.connect(&back).await;
     assert_eq!(bob.welcome["resumed"], true);
-    for _ in 0..20 {
+    // Five sweeps take longer than the heartbeat timeout and the grace together.
+    let before = server.sweeps().await;
+    for sweep in 1..=5 {
+        while server.sweeps().await < before + sweep {}
         seen.extend(ada.quiet().await);
         seen.extend(bob.quiet().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     seen.retain(|message| message["type"] == "presence");
     assert_eq!(seen, [Value::Null; 0], "nobody left, nobody came");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{TestServer, token_for},
-    offline::{MakeRoom, Offline, Peer, settle},
+    offline::{Offline, Peer, make_room, settle},
 };
 
 fn count(came: &[Value], kind: &str) -> usize {
@@ -20,7 +20,7 @@ fn count(came: &[Value], kind: &str) -> usize {
 async fn r8_a_thousand_cursors_starve_neither_changes_nor_other_rooms_and_their_senders_are_told() {
     const CROWD: usize = 1_000;
     let node = Offline::start(|config| config.limits.roster_limit = 100).await;
-    node.node.room("elsewhere").await;
+    make_room(&node.node, "elsewhere").await;
     let mut crowd = Vec::new();
     for n in 0..CROWD {
         crowd.push(node.join(&format!("p{n}")).await);

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use rollcall::store::RoomPatch;
+use rollcall_protocol::{ProblemCode, RoomId};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, TestServer, token_for};
+use crate::{
+    harness::{Client, TestServer, token_for},
+    offline::Offline,
+};
 
 /// Short times: a heartbeat a fifth of a second, idle after 0.6 s.
 async fn hasty() -> TestServer {
@@ -228,4 +233,34 @@ async fn silence_is_pinged_then_closed_with_4408() {
     })
     .await;
     server.stop().await;
+}
+
+/// The store is behind by more than the room's patience, as after a stall or a long restart, when the last person leaves.
+#[tokio::test(start_paused = true)]
+async fn r9_who_was_heard_a_moment_ago_keeps_the_room_before_the_store_hears_of_it() {
+    let hour = Duration::from_secs(3600);
+    let node = Offline::start(|config| config.flush_interval = 9 * hour).await;
+    let patch = RoomPatch {
+        idle_timeout: Some(Some(hour)),
+        ..RoomPatch::default()
+    };
+    let room: RoomId = "room".parse().unwrap();
+    node.node.store.patch_room(&room, &patch).await.unwrap();
+    let mut ada = node.join("ada").await;
+    for _ in 0..3 * 60 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        ada.say(json!({"type": "heartbeat"})).await;
+        ada.catch_up().unwrap();
+    }
+    ada.leave().await;
+    let bob = node.join("bob").await;
+    bob.leave().await;
+    // Remembered is when, not that: an hour later the room is idle all the same.
+    tokio::time::sleep(2 * hour).await;
+    let refusal = node.connect(&Offline::door("cy", "room")).await.err();
+    assert_eq!(
+        refusal.map(|problem| problem.code),
+        Some(ProblemCode::RoomExpired)
+    );
+    node.stop().await;
 }

@@ -53,7 +53,7 @@ impl Offline {
         let clock = Clock::manual(Timestamp::from_millis(1_795_514_400_000));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
         let node = Node::start(Arc::new(config), store, clock).await.unwrap();
-        let room = node.room("room").await;
+        let room = make_room(&node, "room").await;
         Self { node, room }
     }
 
@@ -106,24 +106,18 @@ impl Offline {
     }
 }
 
-/// Makes rooms in a node that has no management API.
-pub trait MakeRoom {
-    async fn room(&self, id: &str) -> RoomKey;
-}
-
-impl MakeRoom for Node {
-    async fn room(&self, id: &str) -> RoomKey {
-        let settings = RoomSettings {
-            idle_timeout: None,
-            on_idle: OnIdle::Keep,
-            max_participants: None,
-            max_age: None,
-            metadata: serde_json::Map::new(),
-        };
-        let id: RoomId = id.parse().unwrap();
-        self.store.create_room(&id, &settings).await.unwrap();
-        self.store.room(&id).await.unwrap().unwrap().key
-    }
+/// Makes a room that is never idle.
+pub async fn make_room(node: &Node, id: &str) -> RoomKey {
+    let settings = RoomSettings {
+        idle_timeout: None,
+        on_idle: OnIdle::Keep,
+        max_participants: None,
+        max_age: None,
+        metadata: serde_json::Map::new(),
+    };
+    let id: RoomId = id.parse().unwrap();
+    node.store.create_room(&id, &settings).await.unwrap();
+    node.store.room(&id).await.unwrap().unwrap().key
 }
 
 async fn next_json(socket: &mut WebSocketStream<DuplexStream>) -> Option<Value> {

@@ -293,13 +293,14 @@ pub(super) async fn expiry(State(app): State<App>, Id(id): Id<RoomId>) -> Answer
         .await?
         .unwrap_or(row.last_active_at);
     let (online, heard) = app.hub.online(row.key);
-    let heard = heard.max(app.hub.departed_at(row.key));
+    let is_live = app.hub.is_live(row.key);
+    let heard = heard.max(app.hub.departed_last_seen(row.key));
     let now = app.store.clock().now();
     let idle_at = row.idle_at(heard.map_or(stored, |heard| heard.max(stored)));
     let ends_at = row.ends_at();
     let expires_at = idle_at.into_iter().chain(ends_at).min();
     // Whoever is there keeps the room from being idle, whatever the timestamps say (rule R9).
-    let is_idle = online == 0 && !app.hub.is_live(row.key) && idle_at.is_some_and(|at| at <= now);
+    let is_idle = online == 0 && !is_live && idle_at.is_some_and(|at| at <= now);
     let expired = is_idle || ends_at.is_some_and(|at| at <= now);
     Ok(Json(Expiry {
         expires_at,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::store::{ReapCriteria, ReapedRoom, RoomKey, StoreError};
 
-/// Rooms looked at and deleted in one transaction: some 25 µs each, which a join waits for.
+/// Rooms looked at and deleted in one transaction: some 50 µs each, which a join waits for.
 const CHUNK_ROOMS: usize = 200;
 /// Participant rows deleted in one transaction, beyond which its other rooms wait for the next. A larger room goes whole.
 const CHUNK_PARTICIPANTS: i64 = 1_000;

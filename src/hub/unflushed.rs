@@ -13,7 +13,7 @@ use crate::store::RoomKey;
 /// Rooms whose departures are not in the store yet, each with the latest sign of life among them. A flush empties it, and
 /// each departure took an admission, so a store outage bounds it.
 #[derive(Debug, Default)]
-pub(super) struct Unwritten(Mutex<Ages>);
+pub(super) struct Unflushed(Mutex<Ages>);
 
 #[derive(Debug, Default)]
 struct Ages {
@@ -21,11 +21,11 @@ struct Ages {
     fresh: HashMap<RoomKey, Timestamp>,
     /// Part of the flush that is under way, or of those that failed.
     collected: HashMap<RoomKey, Timestamp>,
-    /// Written by the last flush: a verdict may have looked at the store just before.
-    written: HashMap<RoomKey, Timestamp>,
+    /// In the store since the last flush: a verdict may have looked just before.
+    flushed: HashMap<RoomKey, Timestamp>,
 }
 
-impl Unwritten {
+impl Unflushed {
     /// Somebody last heard then has left.
     pub(super) fn note(&self, room: RoomKey, last_seen_at: Timestamp) {
         advance(&mut self.0.lock().fresh, room, last_seen_at);
@@ -39,16 +39,16 @@ impl Unwritten {
         }
     }
 
-    /// A flush has written everything that was collected.
-    pub(super) fn written(&self) {
+    /// The store has everything that was collected.
+    pub(super) fn flushed(&self) {
         let mut ages = self.0.lock();
-        ages.written = std::mem::take(&mut ages.collected);
+        ages.flushed = std::mem::take(&mut ages.collected);
     }
 
     /// The latest sign of life of those who left.
     pub(super) fn latest(&self, room: RoomKey) -> Option<Timestamp> {
         let ages = self.0.lock();
-        [&ages.fresh, &ages.collected, &ages.written]
+        [&ages.fresh, &ages.collected, &ages.flushed]
             .into_iter()
             .filter_map(|age| age.get(&room).copied())
             .max()
@@ -66,20 +66,20 @@ mod tests {
 
     #[test]
     fn what_was_collected_is_known_until_the_flush_after_the_one_that_wrote_it() {
-        let (unwritten, room) = (Unwritten::default(), RoomKey(1));
+        let (unflushed, room) = (Unflushed::default(), RoomKey(1));
         let at = Timestamp::from_millis;
-        unwritten.note(room, at(5));
-        unwritten.note(room, at(3));
-        unwritten.collect();
+        unflushed.note(room, at(5));
+        unflushed.note(room, at(3));
+        unflushed.collect();
         // That flush failed; the next takes in both.
-        unwritten.note(room, at(7));
-        assert_eq!(unwritten.latest(room), Some(at(7)));
-        unwritten.collect();
-        unwritten.written();
-        assert_eq!(unwritten.latest(room), Some(at(7)));
-        assert_eq!(unwritten.latest(RoomKey(2)), None);
-        unwritten.collect();
-        unwritten.written();
-        assert_eq!(unwritten.latest(room), None);
+        unflushed.note(room, at(7));
+        assert_eq!(unflushed.latest(room), Some(at(7)));
+        unflushed.collect();
+        unflushed.flushed();
+        assert_eq!(unflushed.latest(room), Some(at(7)));
+        assert_eq!(unflushed.latest(RoomKey(2)), None);
+        unflushed.collect();
+        unflushed.flushed();
+        assert_eq!(unflushed.latest(room), None);
     }
 }
