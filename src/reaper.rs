@@ -23,7 +23,7 @@ use crate::{
 
 /// Rooms looked for at once: where many are idle, finding them is as much work as for one.
 const LOOK: u32 = 10_000;
-/// Rooms deleted after one flush, and invites purged by one sweep.
+/// Rooms deleted after one flush, and invites purged at a time.
 const CHUNK: u32 = 1_000;
 /// How long an invite outlives its room, so that an old link still says "has expired".
 const KEEP_INVITES: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -159,7 +159,8 @@ impl Reaper {
         };
         self.sweep_rooms(&mut sweep).await?;
         if !dry_run {
-            self.inner.store.purge_invites(KEEP_INVITES, CHUNK).await?;
+            let store = &self.inner.store;
+            while store.purge_invites(KEEP_INVITES, CHUNK).await? >= u64::from(CHUNK) {}
             self.inner.metrics.swept(sweep.rooms.len() as u64);
         }
         sweep.took_ms = started.elapsed().as_millis() as u64;

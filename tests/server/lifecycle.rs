@@ -264,3 +264,26 @@ async fn r9_who_was_heard_a_moment_ago_keeps_the_room_before_the_store_hears_of_
     );
     node.stop().await;
 }
+
+/// More than one call of the store takes.
+#[tokio::test]
+async fn one_sweep_forgets_all_invites_of_long_ended_rooms() {
+    let server = hasty().await;
+    server
+        .sql(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2500)
+             INSERT INTO invites (id, token_hash, room_id, created_at, room_ended_at, room_end_cause)
+             SELECT printf('00000000-0000-4000-8000-%012d', n), randomblob(32), 'old', '2020-01-01T00:00:00.000Z',
+                    CASE WHEN n = 1 THEN strftime('%Y-%m-%dT%H:%M:%fZ') ELSE '2020-01-02T00:00:00.000Z' END, 'closed'
+             FROM n",
+        )
+        .await;
+    sweep(&server).await;
+    let left = server.sql("SELECT count(*) FROM invites").await;
+    assert_eq!(
+        left,
+        [[Some("1".to_owned())]],
+        "the one that ended just now"
+    );
+    server.stop().await;
+}
