@@ -23,6 +23,7 @@ pub mod measure;
 pub mod message;
 pub mod moment;
 pub mod options;
+pub mod outcome;
 pub mod population;
 pub mod probe;
 pub mod replay;
