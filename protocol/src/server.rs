@@ -1,6 +1,8 @@
 //! What the server says. Each message is written once, in `server_messages!`; from there come the enum, and the bare
 //! structs it is read through.
 
+use std::io;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
@@ -173,9 +175,17 @@ impl ServerMessage {
 
     /// Appends the JSON text to `buffer`.
     pub fn append_to(&self, buffer: &mut Vec<u8>) {
-        let written = serde_json::to_writer(buffer, self);
+        let written = self.write_to(buffer);
         // Every field is JSON by construction, and a vector takes what it is given.
         debug_assert!(written.is_ok(), "{written:?}");
+    }
+
+    /// Writes the JSON text.
+    ///
+    /// # Errors
+    /// The writer's: every field is JSON by construction.
+    pub fn write_to(&self, writer: impl io::Write) -> io::Result<()> {
+        Ok(serde_json::to_writer(writer, self)?)
     }
 }
 

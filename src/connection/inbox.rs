@@ -16,11 +16,8 @@ use crate::{
 /// Counts what one connection sends.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    limits: MessageLimits,
     /// Generic cell rate: when the bucket would be full again.
     full_at: Instant,
-    per_message: Duration,
-    burst: Duration,
     free_heartbeat_at: Instant,
     refused: u32,
     bad: u32,
@@ -34,18 +31,10 @@ const FREE_HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Inbox {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
-        let per_message = Duration::from_secs(1) / limits.messages_per_second.max(1);
         Self {
-            limits: MessageLimits {
-                message_bytes: limits.message_bytes,
-                state_bytes: limits.state_bytes,
-                ..MessageLimits::default()
-            },
             full_at: now,
-            per_message,
-            burst: per_message * limits.message_burst.max(1),
             free_heartbeat_at: now,
             refused: 0,
             bad: 0,
@@ -56,10 +45,11 @@ impl Inbox {
     /// Takes a text message; answers what to say, if anything.
     pub(super) fn take_text(
         &mut self,
-        client: &mut Client<'_>,
+        client: &mut Client,
         text: &str,
     ) -> Result<Option<ServerMessage>, Ending> {
-        let decoded = ClientMessage::decode(text, &self.limits);
+        let limits = &client.deps.config.limits;
+        let decoded = ClientMessage::decode(text, &message_limits(limits));
         let is_heartbeat = matches!(
             &decoded,
             Ok(Inbound {
@@ -68,7 +58,7 @@ impl Inbox {
             })
         );
         let is_free = is_heartbeat && self.take_free_heartbeat();
-        if !is_free && !self.take_message() {
+        if !is_free && !self.take_message(limits) {
             let reference = match decoded {
                 Ok(inbound) => inbound.reference,
                 Err(rejected) => rejected.reference,
@@ -92,8 +82,8 @@ impl Inbox {
     }
 
     /// Binary messages are not part of the protocol.
-    pub(super) fn take_binary(&mut self) -> Result<Option<ServerMessage>, Ending> {
-        if !self.take_message() {
+    pub(super) fn take_binary(&mut self, limits: &Limits) -> Result<Option<ServerMessage>, Ending> {
+        if !self.take_message(limits) {
             return self.refuse(None);
         }
         self.count_bad()?;
@@ -105,8 +95,8 @@ impl Inbox {
     }
 
     /// Pings and Pongs count as messages too, but nobody is told: a flood of them ends the connection.
-    pub(super) fn take_control(&mut self) -> Result<(), Ending> {
-        if self.take_message() {
+    pub(super) fn take_control(&mut self, limits: &Limits) -> Result<(), Ending> {
+        if self.take_message(limits) {
             self.refused = 0;
             return Ok(());
         }
@@ -122,10 +112,11 @@ impl Inbox {
         is_free
     }
 
-    fn take_message(&mut self) -> bool {
+    fn take_message(&mut self, limits: &Limits) -> bool {
         let now = Instant::now();
-        let full_at = self.full_at.max(now) + self.per_message;
-        let fits = full_at <= now + self.burst;
+        let per_message = Duration::from_secs(1) / limits.messages_per_second.max(1);
+        let full_at = self.full_at.max(now) + per_message;
+        let fits = full_at <= now + per_message * limits.message_burst.max(1);
         if fits {
             self.full_at = full_at;
         }
@@ -158,7 +149,7 @@ impl Inbox {
     }
 }
 
-impl Client<'_> {
+impl Client {
     fn carry_out_message(&mut self, inbound: Inbound) -> Result<Option<ServerMessage>, Ending> {
         let reference = inbound.reference;
         Ok(match inbound.message {
@@ -197,6 +188,14 @@ impl Client<'_> {
         self.place.renew_token(renewed.deadline);
         self.token = Some(renewed);
         Ok(())
+    }
+}
+
+fn message_limits(limits: &Limits) -> MessageLimits {
+    MessageLimits {
+        message_bytes: limits.message_bytes,
+        state_bytes: limits.state_bytes,
+        ..MessageLimits::default()
     }
 }
 

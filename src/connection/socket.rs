@@ -1,16 +1,24 @@
 //! The WebSocket under a connection: limits, deadlines, and how it ends.
 //!
 //! Frames come encoded and are written past tungstenite, which would copy each into a buffer of its own and keep that as
-//! large as the largest it ever sent. It still reads, and answers Pings and closes; whatever it queues is flushed at once,
-//! so that no frame is written into the middle of another.
+//! large as the largest it ever sent. It still reads, and answers Pings and closes; whatever it queues is flushed before
+//! anything else is written, so that no frame is written into the middle of another.
+//!
+//! Nearly every write is taken by the kernel at once. Those are done without a future; what waits for a slow client is boxed,
+//! so that the many that are not slow do not hold room for it.
 
-use std::{io::IoSlice, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, StreamExt, task::noop_waker_ref};
 use rollcall_protocol::ServerMessage;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
@@ -23,6 +31,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::outbox::Outbox;
 use crate::{
     chance,
     config::Config,
@@ -33,10 +42,8 @@ use crate::{
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a close waits for the peer's own close frame.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// Frames gathered into one write.
-pub(super) const GATHER: usize = 32;
-/// tungstenite allocates this eagerly for each connection, and its default is 128 KiB.
-const READ_BUFFER: usize = 1024;
+/// tungstenite allocates this eagerly for each connection, and its default is 128 KiB. Nearly all that clients say fits.
+const READ_BUFFER: usize = 512;
 
 /// The limits under which a client's frames are read; the write buffer serves Pongs and closes only.
 pub fn websocket_config(config: &Config) -> WebSocketConfig {
@@ -50,8 +57,10 @@ pub fn websocket_config(config: &Config) -> WebSocketConfig {
 /// A WebSocket whose upgrade is done.
 pub(super) struct Socket<S> {
     websocket: WebSocketStream<S>,
-    /// The rest of a frame that a deadline cut: nothing else may be said before it.
-    unfinished: Bytes,
+    /// What is to be said next.
+    pub(super) outbox: Outbox,
+    /// tungstenite has queued the Pong to a Ping.
+    owes_pong: bool,
     /// Looked at only while a client keeps us waiting: it is shared by all connections, and a heartbeat takes no lock.
     cut: CancellationToken,
 }
@@ -63,78 +72,113 @@ where
     pub(super) fn new(websocket: WebSocketStream<S>, cut: CancellationToken) -> Self {
         Self {
             websocket,
-            unfinished: Bytes::new(),
+            outbox: Outbox::default(),
+            owes_pong: false,
             cut,
         }
     }
 
-    /// Receives one message.
+    /// Receives one message. The outbox must be empty: tungstenite answers a Ping by itself.
     ///
     /// # Cancel safety
     /// What was read stays in tungstenite's buffer.
     pub(super) async fn receive(&mut self) -> Result<Message, Ending> {
         match self.websocket.next().await {
-            Some(Ok(message)) => Ok(message),
+            Some(Ok(message)) => {
+                self.owes_pong = message.is_ping();
+                Ok(message)
+            }
             Some(Err(error)) => Err(broken(&error)),
             None => Err(Ending::Hangup),
         }
     }
 
-    /// Sends one message.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe, as all sending: half a frame may be out.
-    pub(super) async fn send(&mut self, message: &ServerMessage) -> Result<(), Ending> {
-        self.write(&[Encoded::new(message)]).await
+    /// Says a message after everything in the outbox. A short one while that is empty is written from the stack, so that
+    /// the answer to a heartbeat allocates nothing.
+    pub(super) fn say(&mut self, message: &ServerMessage) -> Result<(), Ending> {
+        let mut room = [0; Encoded::SHORT];
+        match Encoded::short(message, &mut room) {
+            Some(frame) if self.outbox.is_empty() => self.write_short(frame),
+            _ => {
+                self.outbox.say(message);
+                Ok(())
+            }
+        }
     }
 
-    /// Sends frames in as few system calls as the transport takes. The client has [`WRITE_DEADLINE`] for each.
-    pub(super) async fn write(&mut self, frames: &[Encoded]) -> Result<(), Ending> {
-        let mut slices: Vec<IoSlice<'_>> = frames
-            .iter()
-            .map(|frame| IoSlice::new(frame.as_bytes()))
-            .collect();
-        let mut slices = slices.as_mut_slice();
-        let stream = self.websocket.get_mut();
+    /// Writes a frame as far as the transport takes it at once; what is left of it goes to the outbox.
+    fn write_short(&mut self, frame: &[u8]) -> Result<(), Ending> {
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let stream = Pin::new(self.websocket.get_mut());
+        let written = match stream.poll_write(&mut cx, frame) {
+            Poll::Ready(written) => taken(written)?,
+            Poll::Pending => 0,
+        };
+        if written < frame.len() {
+            self.outbox.push(Encoded::copied(frame));
+            self.outbox.advance(written);
+        }
+        Ok(())
+    }
+
+    /// Sends what is in the outbox, in as few system calls as the transport takes. The client has [`WRITE_DEADLINE`] for
+    /// each frame.
+    ///
+    /// # Cancel safety
+    /// What is out has left the outbox; the rest of a frame that has begun is at its head.
+    pub(super) async fn write(&mut self) -> Result<(), Ending> {
+        if self.write_now()? {
+            return Ok(());
+        }
+        Box::pin(self.write_patiently()).await
+    }
+
+    /// Writes as much as goes without waiting; whether that was all.
+    fn write_now(&mut self) -> Result<bool, Ending> {
+        // The waker is nobody's: who waits for the rest polls again.
+        let mut cx = Context::from_waker(noop_waker_ref());
+        while !self.owes_pong && !self.outbox.is_empty() {
+            match self.poll_write(&mut cx) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(!self.owes_pong)
+    }
+
+    async fn write_patiently(&mut self) -> Result<(), Ending> {
+        let cut = self.cut.clone();
+        if std::mem::take(&mut self.owes_pong) {
+            let flush = SinkExt::<Message>::flush(&mut self.websocket);
+            let flushed = in_time(&cut, Instant::now() + WRITE_DEADLINE, flush).await?;
+            flushed.map_err(|error| broken(&error))?;
+        }
         let mut deadline = Instant::now() + WRITE_DEADLINE;
-        while let Some(first) = slices.first() {
-            let (left, first) = (slices.len(), first.len());
-            let write = or_cut(&self.cut, stream.write_vectored(slices));
-            let written = match timeout_at(deadline, write).await {
-                Ok(Some(Ok(written @ 1..))) => written,
-                Ok(Some(Ok(0)) | None) => return Err(Ending::Hangup),
-                Ok(Some(Err(error))) => return Err(broken(&tungstenite::Error::Io(error))),
-                Err(_) => {
-                    let cut = &frames[frames.len() - left];
-                    let sent = cut.as_bytes().len() - first;
-                    if sent > 0 {
-                        self.unfinished = cut.rest(sent);
-                    }
-                    return Err(Ending::TooSlow);
-                }
-            };
-            IoSlice::advance_slices(&mut slices, written);
-            if slices.len() < left {
+        while !self.outbox.is_empty() {
+            let left = self.outbox.len();
+            in_time(&cut, deadline, poll_fn(|cx| self.poll_write(cx))).await??;
+            if self.outbox.len() < left {
                 deadline = Instant::now() + WRITE_DEADLINE;
             }
         }
         Ok(())
     }
 
-    /// Sends what tungstenite has queued: the Pong to the Ping just received.
-    pub(super) async fn flush(&mut self) -> Result<(), Ending> {
-        let flush = SinkExt::<Message>::flush(&mut self.websocket);
-        match timeout(WRITE_DEADLINE, or_cut(&self.cut, flush)).await {
-            Ok(Some(Ok(()))) => Ok(()),
-            Ok(Some(Err(error))) => Err(broken(&error)),
-            Ok(None) => Err(Ending::Hangup),
-            Err(_) => Err(Ending::TooSlow),
-        }
+    /// One write of what is in the outbox.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        let slices = self.outbox.slices();
+        let stream = Pin::new(self.websocket.get_mut());
+        let Poll::Ready(written) = stream.poll_write_vectored(cx, &slices) else {
+            return Poll::Pending;
+        };
+        drop(slices);
+        self.outbox.advance(taken(written)?);
+        Poll::Ready(Ok(()))
     }
 
     /// Says goodbye as the ending asks for, then reads until the peer's close or a deadline, so that the close frame is
     /// not lost in a reset.
-    pub(super) async fn goodbye(mut self, ending: Ending, config: &Config) {
+    pub(super) async fn goodbye(&mut self, ending: Ending, config: &Config) {
         let cut = self.cut.clone();
         // A peer that is gone, or does not answer, gets no more than this.
         let _ = timeout(CLOSE_DEADLINE, or_cut(&cut, self.part(ending, config))).await;
@@ -144,15 +188,15 @@ where
         let Some(code) = ending.close_code() else {
             return Ok(());
         };
-        let unfinished = std::mem::take(&mut self.unfinished);
-        self.websocket.get_mut().write_all(&unfinished).await?;
+        self.outbox.keep_begun();
         if ending == Ending::Stopping {
             let after_ms = come_back_after(config).as_millis() as u64;
-            let message = Encoded::new(&ServerMessage::Reconnect { after_ms });
-            self.websocket
-                .get_mut()
-                .write_all(message.as_bytes())
-                .await?;
+            self.outbox.say(&ServerMessage::Reconnect { after_ms });
+        }
+        while !self.outbox.is_empty() {
+            if poll_fn(|cx| self.poll_write(cx)).await.is_err() {
+                return Ok(());
+            }
         }
         let frame = CloseFrame {
             code: code.code().into(),
@@ -162,6 +206,28 @@ where
         self.websocket.close(Some(frame)).await?;
         while let Some(Ok(_)) = self.websocket.next().await {}
         Ok(())
+    }
+}
+
+/// How much a transport took; one that takes nothing is gone.
+fn taken(written: io::Result<usize>) -> Result<usize, Ending> {
+    match written {
+        Ok(0) => Err(Ending::Hangup),
+        Ok(written) => Ok(written),
+        Err(error) => Err(broken(&tungstenite::Error::Io(error))),
+    }
+}
+
+/// What came of it, unless the client was too slow or everything is cut off.
+async fn in_time<T>(
+    cut: &CancellationToken,
+    deadline: Instant,
+    said: impl Future<Output = T>,
+) -> Result<T, Ending> {
+    match timeout_at(deadline, or_cut(cut, said)).await {
+        Ok(Some(done)) => Ok(done),
+        Ok(None) => Err(Ending::Hangup),
+        Err(_) => Err(Ending::TooSlow),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is to happen later: one heap and one task for all rooms and connections, instead of a timer each.
 //!
 //! A timer and a channel per connection cost more memory than everything else a connection needs; an entry here costs
-//! 32 bytes. Entries are never taken out: a job whose reason has gone does nothing.
+//! 48 bytes. Entries are never taken out: a job whose reason has gone does nothing.
 
 use std::{cmp::Ordering, collections::BinaryHeap, sync::Weak, time::Duration};
 
