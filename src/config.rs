@@ -78,6 +78,8 @@ pub struct Config {
     pub invite_url: Option<String>,
     /// How long leaving service may take.
     pub drain_timeout: Duration,
+    /// Threads that serve connections; `None`: one fewer than cores, and at least one.
+    pub connection_threads: Option<usize>,
     /// How logs look; `None`: text on a terminal, JSON otherwise.
     pub log_format: Option<LogFormat>,
     /// Which logs are written, as `tracing_subscriber::EnvFilter` reads it.
@@ -154,6 +156,7 @@ impl Config {
             public_url: None,
             invite_url: None,
             drain_timeout: Duration::from_secs(10),
+            connection_threads: None,
             log_format: None,
             log: "info".to_owned(),
             limits: Limits::default(),

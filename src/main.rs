@@ -9,6 +9,11 @@ use rollcall::{
 };
 use tokio::runtime::Builder;
 
+/// Many small things that live as long as a connection, made in the middle of what lives as long as a handshake: glibc needs a
+/// tenth more memory for them (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Command::Serve(options)) => serve(&options),
@@ -25,8 +30,10 @@ fn serve(options: &Options) -> ExitCode {
         Err(mistakes) => return cli::misconfigured(&mistakes),
     };
     telemetry::init(&config);
+    let threads = config.connection_threads.unwrap_or_else(default_threads);
     let connections = match Builder::new_multi_thread()
         .thread_name("connections")
+        .worker_threads(threads)
         .enable_all()
         .build()
     {
@@ -42,6 +49,13 @@ fn serve(options: &Options) -> ExitCode {
     });
     connections.shutdown_background();
     code
+}
+
+/// One fewer than cores: what accepts, admits and writes needs its share too, and waking one more thread than there is work
+/// for is what a heartbeat pays for most (docs/performance.md).
+fn default_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.saturating_sub(1).max(1)
 }
 
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {

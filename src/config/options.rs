@@ -31,6 +31,9 @@ pub struct Options {
         default_value = "10s"
     )]
     pub drain_timeout: String,
+    /// Threads that serve connections [default: one fewer than cores, and at least one]
+    #[arg(long, env = "ROLLCALL_CONNECTION_THREADS", value_name = "N")]
+    pub connection_threads: Option<String>,
     /// text or json [default: text on a terminal, json otherwise]
     #[arg(long, env = "ROLLCALL_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<String>,

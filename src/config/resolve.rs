@@ -79,6 +79,10 @@ impl Options {
                 &self.drain_timeout,
                 Duration::ZERO..=HOUR,
             ),
+            connection_threads: self
+                .connection_threads
+                .as_deref()
+                .map(|got| mistakes.number("--connection-threads", got, 1..=1024)),
             database: self.database.read(&mut mistakes),
             api_keys: self.api_keys(&mut mistakes),
             jwt_secret: self.jwt_secret(&mut mistakes),
