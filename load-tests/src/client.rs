@@ -288,6 +288,24 @@ impl Client {
         }
     }
 
+    /// Reads on until it is told that somebody joined.
+    ///
+    /// # Errors
+    /// The connection ended, or what came was not a message.
+    pub async fn see_join(&mut self, participant: &str) -> anyhow::Result<()> {
+        loop {
+            let frame = self.socket.receive().await?.context("hung up")?;
+            let has_joined = Message::read(&frame.payload).is_ok_and(|message| {
+                let mut joined = message.joined.iter().flatten();
+                joined.any(|person| person.id == participant)
+            });
+            self.take(frame).await?;
+            if has_joined {
+                return Ok(());
+            }
+        }
+    }
+
     /// Reads what there is without a word, as somebody who is not there, until the connection has ended.
     pub async fn see_end(&mut self) {
         while let Ok(Some(frame)) = self.socket.receive().await {

@@ -163,6 +163,11 @@ impl Crowd {
         self.began
     }
 
+    /// Has everybody listen only.
+    pub fn hush(&self) {
+        self.orders.send_replace(Order::Hush);
+    }
+
     /// Has everybody leave, and waits until they have.
     pub async fn leave(mut self, within: Duration) {
         self.orders.send_replace(Order::Leave);

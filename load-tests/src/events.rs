@@ -3,6 +3,7 @@
 mod crowd;
 mod deploy;
 mod drop;
+mod figures;
 mod resume;
 mod soak;
 mod stuck;
@@ -12,7 +13,7 @@ use std::fs;
 use anyhow::Context;
 use tokio::time::timeout;
 
-use crate::{child, options::Event, report::Report, server::Server};
+use crate::{child, options::Event, report::Report};
 
 /// Measures an event and publishes the report; whether nothing was told wrong.
 ///
@@ -39,13 +40,14 @@ async fn measure(event: &Event) -> anyhow::Result<Report> {
         Event::Stuck(options) => stuck::measure(options).await,
         Event::Soak(options) => soak::measure(options).await,
         Event::Deploy(options) => deploy::measure(options).await,
+        Event::Figures(options) => figures::measure(options).await,
     }
 }
 
 /// A report that says under which conditions.
-fn report(title: String, server: &Server) -> Report {
+fn report(title: String, flags: &str) -> Report {
     let mut report = Report::new(title);
-    report.note(format!("server: {}", server.flags()));
+    report.note(format!("server: {flags}"));
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     report.note(format!(

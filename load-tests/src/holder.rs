@@ -43,6 +43,7 @@ pub struct Plan {
 enum Word {
     Plan(Plan),
     Go,
+    Hush,
     Report,
 }
 
@@ -134,6 +135,14 @@ impl Holder {
         hear(&mut self.answers).await?.context("a holder has ended")
     }
 
+    /// Has its clients listen only.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn hush(&mut self) -> anyhow::Result<()> {
+        say(&mut self.words, &Word::Hush).await
+    }
+
     /// Ends it without a word to anybody.
     ///
     /// # Errors
@@ -182,10 +191,13 @@ async fn hold() -> anyhow::Result<()> {
     let crowd = Crowd::gather(routes, plan.tickets, plan.pace, plan.script, &tally);
     let settled = crowd.settled(plan.within).await;
     say(&mut answers, &joined(&crowd, settled, &tally)).await?;
-    while let Some(Word::Report) = hear(&mut words).await? {
-        say(&mut answers, &sight(&crowd, &tally)).await?;
+    loop {
+        match hear(&mut words).await? {
+            Some(Word::Report) => say(&mut answers, &sight(&crowd, &tally)).await?,
+            Some(Word::Hush) => crowd.hush(),
+            _ => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 fn joined(crowd: &Crowd, settled: Settled, tally: &Tally) -> Joined {

@@ -18,6 +18,7 @@ pub mod crowd;
 pub mod departure;
 pub mod events;
 pub mod fault;
+pub mod floor;
 pub mod holder;
 pub mod measure;
 pub mod message;

@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall_load::{
-    child, events, holder,
+    child, events, floor, holder,
     options::{Command, Options},
 };
+
+/// The floor is measured with it (see [`floor`]).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Hold => child::die_with_parent().and_then(|()| holder::run()),
+        Command::Floor => child::die_with_parent().and_then(|()| floor::run()),
         Command::Become(program) => child::become_program(&program.argv).map(|()| true),
         Command::Event(event) => events::run(&event),
     };

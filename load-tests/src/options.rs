@@ -24,6 +24,9 @@ pub enum Command {
     /// Hold clients for another rollcall-load: orders on standard input, reports on standard output
     #[command(hide = true)]
     Hold,
+    /// Be the least server that the parts allow, for comparison
+    #[command(hide = true)]
+    Floor,
     /// Become another program that ends when its parent does
     #[command(hide = true, name = "become")]
     Become(Program),
@@ -52,6 +55,8 @@ pub enum Event {
     Soak(SoakOptions),
     /// The server is replaced under everybody, first asked to stop, then killed; who is lost?
     Deploy(DeployOptions),
+    /// What a connection, a heartbeat and a join cost, beside the least that the parts allow
+    Figures(FiguresOptions),
 }
 
 /// What every event needs to know.
@@ -182,6 +187,26 @@ pub struct DeployOptions {
     pub common: Common,
 }
 
+/// Options of `figures`.
+#[derive(Debug, Clone, Args)]
+pub struct FiguresOptions {
+    /// How many connections, one size after the other
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [15_000])]
+    pub connections: Vec<usize>,
+    /// People in a room
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub room: usize,
+    /// How often everything is measured; the report has the medians
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: usize,
+    /// Measure the server only: no floor beside it, no bursts
+    #[arg(long)]
+    pub alone: bool,
+    /// See there; `--limit` is what each round of each size may take.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 impl Event {
     /// What every event needs to know.
     pub fn common(&self) -> &Common {
@@ -192,6 +217,7 @@ impl Event {
             Self::Stuck(options) => &options.common,
             Self::Soak(options) => &options.common,
             Self::Deploy(options) => &options.common,
+            Self::Figures(options) => &options.common,
         }
     }
 
@@ -200,6 +226,10 @@ impl Event {
         let limit = self.common().limit;
         match self {
             Self::Soak(options) => limit + options.warm_up + options.duration,
+            Self::Figures(options) => {
+                limit
+                    * u32::try_from(options.rounds * options.connections.len()).unwrap_or(u32::MAX)
+            }
             _ => limit,
         }
     }

@@ -3,7 +3,13 @@
 mod check;
 mod layout;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
@@ -82,25 +88,40 @@ pub struct Lost {
 
 /// Names that no other run on the same database uses.
 #[derive(Debug, Clone, Copy)]
-pub struct Names(u32);
+pub struct Names {
+    process: u32,
+    set: u32,
+}
 
 impl Default for Names {
     fn default() -> Self {
-        Self(std::process::id())
+        Self {
+            process: std::process::id(),
+            set: 0,
+        }
     }
 }
 
 impl Names {
+    /// Names that this process has not used either.
+    pub fn fresh() -> Self {
+        static SETS: AtomicU32 = AtomicU32::new(1);
+        Self {
+            set: SETS.fetch_add(1, Ordering::Relaxed),
+            ..Self::default()
+        }
+    }
+
     /// A room's id.
     pub fn room(self, at: usize) -> String {
-        format!("load-{}-{at}", self.0)
+        format!("load-{}-{}-{at}", self.process, self.set)
     }
 
     /// What lets somebody in by an invite, again and again as the same participant.
     pub fn guest(self, invite: &str, at: usize) -> String {
         format!(
-            "invite={invite}&name=p{at:06}&client=load{:010}x{at:010}",
-            self.0
+            "invite={invite}&name=p{at:06}&client=load{:010}x{:05}x{at:010}",
+            self.process, self.set
         )
     }
 }

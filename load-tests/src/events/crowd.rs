@@ -44,7 +44,7 @@ pub(super) async fn measure(options: &CrowdOptions) -> anyhow::Result<Report> {
     let (size, within) = (options.connections, options.within);
     let mut report = super::report(
         format!("crowd: {size} join one room within {within:?}, then leave at once"),
-        &server,
+        &server.flags(),
     );
     let mut api = Api::connect(server.addr()).await?;
     let names = Names::default();

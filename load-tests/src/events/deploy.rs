@@ -55,7 +55,7 @@ pub(super) async fn measure(options: &DeployOptions) -> anyhow::Result<Report> {
     let mut server = Server::start(&options.common, &flags).await?;
     let size = options.connections;
     let title = format!("deploy: the server is replaced under {size}, then killed");
-    let mut report = super::report(title, &server);
+    let mut report = super::report(title, &server.flags());
     let store = if options.common.database_url.is_some() {
         "as given"
     } else {

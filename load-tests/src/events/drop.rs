@@ -34,7 +34,7 @@ pub(super) async fn measure(options: &DropOptions) -> anyhow::Result<Report> {
     let (kept, lost) = (people.kept(), people.lost());
     let mut report = super::report(
         format!("drop: {lost} of {} in one instant", kept + lost),
-        &people.server,
+        &people.server.flags(),
     );
     let gone: HashSet<Id> = people
         .lost

@@ -43,7 +43,7 @@ pub(super) async fn measure(options: &ResumeOptions) -> anyhow::Result<Report> {
         "resume: {lost} of {} come back at once, by {way}",
         kept + lost
     );
-    let mut report = super::report(title, &people.server);
+    let mut report = super::report(title, &people.server.flags());
     report.note(format!(
         "reconnect grace raised from 10 s to {:?}, so that none ends before the last is back",
         options.grace

@@ -87,7 +87,7 @@ pub(super) async fn measure(options: &SoakOptions) -> anyhow::Result<Report> {
     let server = Server::start(&options.common, &flags).await?;
     let (size, duration) = (options.connections, options.duration);
     let title = format!("soak: {size} people and their rooms come and go for {duration:?}");
-    let mut report = super::report(title, &server);
+    let mut report = super::report(title, &server.flags());
     let mut api = Api::connect(server.addr()).await?;
     let scene = Arc::new(Scene {
         route: Route::local(server.addr(), HOSTS[0]),

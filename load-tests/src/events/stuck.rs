@@ -50,7 +50,7 @@ pub(super) async fn measure(options: &StuckOptions) -> anyhow::Result<Report> {
         "stuck: a busy room of {}, and {:?} who never read",
         options.connections, options.never_read
     );
-    let mut report = super::report(title, &server);
+    let mut report = super::report(title, &server.flags());
     let mut scene = Scene::set(server, options.connections).await?;
     scene
         .absent(&mut report, "none", options.common.steady)

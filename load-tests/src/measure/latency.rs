@@ -78,6 +78,13 @@ impl Latency {
     }
 }
 
+impl Recorded {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+}
+
 impl Summary {
     fn of(histogram: &Histogram<u64>) -> Self {
         let millis = |micros: u64| micros as f64 / 1000.0;

@@ -1,0 +1,102 @@
+//! A server to measure: ours, or the floor.
+
+use std::net::SocketAddr;
+
+use crate::{
+    crowd::Ticket,
+    fault::Faults,
+    floor::Floor,
+    measure::process::Process,
+    options::Common,
+    population::{Names, invites},
+    server::Server,
+    tally::Tally,
+};
+
+/// Which.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Rollcall,
+    Floor,
+}
+
+/// A fresh server.
+#[derive(Debug)]
+pub(super) struct Subject {
+    running: Running,
+    names: Names,
+}
+
+#[derive(Debug)]
+enum Running {
+    Rollcall(Server),
+    Floor(Floor),
+}
+
+impl Subject {
+    /// From the main thread only (see [`crate::child`]).
+    pub(super) async fn start(
+        kind: Kind,
+        common: &Common,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
+        let running = match kind {
+            Kind::Rollcall => Running::Rollcall(Server::start(common, flags).await?),
+            Kind::Floor => Running::Floor(Floor::start().await?),
+        };
+        Ok(Self {
+            running,
+            names: Names::fresh(),
+        })
+    }
+
+    /// What lets so many people into rooms of `room`.
+    pub(super) async fn tickets(
+        &self,
+        connections: usize,
+        room: usize,
+    ) -> anyhow::Result<Vec<Ticket>> {
+        let rooms = connections.div_ceil(room);
+        let invites = match &self.running {
+            Running::Rollcall(server) => invites(server, self.names, rooms).await?,
+            Running::Floor(_) => vec!["none".to_owned(); rooms],
+        };
+        let ticket = |at: usize| Ticket {
+            room: at / room,
+            query: self.names.guest(&invites[at / room], at),
+        };
+        Ok((0..connections).map(ticket).collect())
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        match &self.running {
+            Running::Rollcall(server) => server.addr(),
+            Running::Floor(floor) => floor.addr(),
+        }
+    }
+
+    pub(super) fn process(&self) -> Process {
+        match &self.running {
+            Running::Rollcall(server) => server.process(),
+            Running::Floor(floor) => floor.process(),
+        }
+    }
+
+    /// The flags it runs with.
+    pub(super) fn flags(&self) -> String {
+        match &self.running {
+            Running::Rollcall(server) => server.flags(),
+            Running::Floor(_) => String::new(),
+        }
+    }
+
+    /// Ends it; what it logged as an error is a fault.
+    pub(super) async fn end(self, tally: &Tally) -> anyhow::Result<()> {
+        let mut faults = Faults::default();
+        if let Running::Rollcall(server) = self.running {
+            server.end(&mut faults).await?;
+        }
+        tally.with_faults(|all| all.merge(faults));
+        Ok(())
+    }
+}
