@@ -1,5 +1,7 @@
 //! What a run of a scenario found, as data: what is judged, printed, written to a file and drawn.
 
+mod chart;
+mod page;
 mod table;
 mod threshold;
 mod verdict;

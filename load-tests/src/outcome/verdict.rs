@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{Outcome, table, threshold::Threshold, words};
+use super::{Outcome, page, table, threshold::Threshold, words};
 
 /// A threshold and whether it was kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,7 +21,7 @@ pub struct Verdict {
     pub note: Option<String>,
 }
 
-/// An outcome with its verdicts: what is printed and written.
+/// An outcome with its verdicts: what is printed, written and drawn.
 #[derive(Debug, Clone, Serialize)]
 pub struct Judged {
     /// Whether every threshold was kept and nothing was told wrong.
@@ -75,17 +75,25 @@ impl Judged {
         table::of(self)
     }
 
-    /// Prints the table to standard output, and writes the file if one is asked for.
+    /// The page with charts: one file that needs no other.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A chart cannot be drawn.
+    pub fn html(&self) -> anyhow::Result<String> {
+        page::of(self)
+    }
+
+    /// Prints the table to standard output, and writes the files that are asked for.
+    ///
+    /// # Errors
+    /// A file cannot be written.
     #[expect(clippy::print_stdout, reason = "the report is what the tool is for")]
-    pub fn publish(&self, json: Option<&Path>) -> anyhow::Result<()> {
+    pub fn publish(&self, json: Option<&Path>, html: Option<&Path>) -> anyhow::Result<()> {
         print!("{}", self.table());
         if let Some(file) = json {
             write(file, &serde_json::to_string_pretty(self)?)?;
         }
-        Ok(())
+        html.map_or(Ok(()), |file| write(file, &self.html()?))
     }
 }
 
