@@ -2,6 +2,7 @@
 
 mod chart;
 mod page;
+mod progress;
 mod table;
 mod threshold;
 mod verdict;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    progress::Progress,
     threshold::{Operator, Threshold},
     verdict::{Judged, Verdict, judge},
 };
