@@ -27,7 +27,6 @@ pub(super) fn of(judged: &Judged) -> anyhow::Result<String> {
                     (sections::latencies(&outcome.steps))
                     (sections::traffic(&outcome.traffic))
                     (sections::figures(&outcome.figures))
-                    (sections::phases(&outcome.phases))
                 }
             }
         }
@@ -59,7 +58,7 @@ fn charts(charts: &Charts, phases: &[Phase]) -> anyhow::Result<Markup> {
     let (wide, steps) = (all(wide)?, all(steps)?);
     Ok(html! {
         @if !wide.is_empty() {
-            section { h2 { "Over time" } @for figure in &wide { (figure) } }
+            section { h2 { "Over time" } (sections::phases(phases)) @for figure in &wide { (figure) } }
         }
         @if !steps.is_empty() {
             section {

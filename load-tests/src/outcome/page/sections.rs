@@ -46,7 +46,7 @@ pub(super) fn thresholds(verdicts: &[Verdict]) -> Markup {
             h2 { "Thresholds" }
             @if verdicts.is_empty() { p.note { "The scenario has none." } }
             @else {
-                div.card.scroll { table {
+                div.card.scroll { table.results {
                     thead { tr { th { "Figure" } th.number { "Measured" } th.number { "Bound" } th { "Result" } } }
                     tbody { @for verdict in verdicts { (threshold(verdict)) } }
                 } }
@@ -160,12 +160,9 @@ pub(super) fn figures(figures: &BTreeMap<String, f64>) -> Markup {
 pub(super) fn phases(phases: &[Phase]) -> Markup {
     html! {
         @if !phases.is_empty() {
-            section {
-                h2 { "Phases" }
-                ol.phases { @for phase in phases {
-                    li { (phase.name) span.unit { (words::time(phase.from_s)) " – " (words::time(phase.to_s)) } }
-                } }
-            }
+            ol.phases { @for phase in phases {
+                li { (phase.name) span.unit { (words::time(phase.from_s)) " – " (words::time(phase.to_s)) } }
+            } }
         }
     }
 }
