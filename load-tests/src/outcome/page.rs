@@ -58,7 +58,7 @@ fn charts(charts: &Charts, phases: &[Phase]) -> anyhow::Result<Markup> {
     let (wide, steps) = (all(wide)?, all(steps)?);
     Ok(html! {
         @if !wide.is_empty() {
-            section { h2 { "Over time" } (sections::phases(phases)) @for figure in &wide { (figure) } }
+            section { h2 { "Over time" } (sections::phases(phases)) (sections::points(charts.seconds_each)) @for figure in &wide { (figure) } }
         }
         @if !steps.is_empty() {
             section {

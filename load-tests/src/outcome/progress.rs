@@ -42,7 +42,7 @@ impl Progress {
     /// One that shows nothing yet.
     pub fn new() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             bar.with_style(style())
         });
         Self {
@@ -51,14 +51,13 @@ impl Progress {
         }
     }
 
-    /// The next phase begins, of so many.
+    /// The next phase begins, of so many. Shown with the next second.
     pub fn phase(&self, name: &str, of: usize) {
         let mut now = self.now.lock();
         name.clone_into(&mut now.phase);
         now.number += 1;
         now.of = of;
         now.said = None;
-        self.show(&mut now);
     }
 
     /// So many seconds of the run are over, of so many.
@@ -93,7 +92,7 @@ impl Progress {
     fn show(&self, now: &mut Now) {
         match &self.bar {
             Some(bar) => {
-                bar.set_length(now.total.max(0.0) as u64);
+                bar.set_length(now.total.max(1.0) as u64);
                 bar.set_position(now.done.max(0.0) as u64);
                 bar.set_prefix(now.phase());
                 bar.set_message(now.counts());
@@ -146,21 +145,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_says_itself_at_once_and_then_now_and_then() {
+    fn a_line_is_said_when_a_phase_begins_and_then_now_and_then() {
         let progress = Progress {
             bar: None,
             now: Mutex::default(),
         };
         let said = || progress.now.lock().said;
-        progress.seconds(0.0, 90.0);
         progress.phase("ramp", 2);
-        assert_eq!(said(), Some(0.0));
-        progress.seconds(4.0, 90.0);
-        assert_eq!(said(), Some(0.0));
+        assert_eq!(said(), None);
+        progress.seconds(1.0, 90.0);
+        assert_eq!(said(), Some(1.0));
         progress.seconds(5.0, 90.0);
-        assert_eq!(said(), Some(5.0));
-        progress.seconds(7.0, 90.0);
+        assert_eq!(said(), Some(1.0));
+        progress.seconds(6.0, 90.0);
+        assert_eq!(said(), Some(6.0));
         progress.phase("hold", 2);
+        progress.seconds(7.0, 90.0);
         assert_eq!(said(), Some(7.0));
     }
 

@@ -22,7 +22,9 @@ pub(super) fn of(judged: &Judged) -> String {
 }
 
 fn conditions(outcome: &Outcome) -> Vec<String> {
-    let mut lines = wrapped("", &format!("{}: {}", outcome.scenario, outcome.about));
+    let title = [&outcome.scenario, &outcome.about].map(String::as_str);
+    let title = title.into_iter().filter(|words| !words.is_empty());
+    let mut lines = wrapped("", &title.collect::<Vec<_>>().join(": "));
     for condition in &outcome.conditions {
         lines.extend(wrapped("  ", condition));
     }
@@ -125,13 +127,10 @@ fn aligned<const N: usize>(
 /// A text cut into lines, each with this before it.
 fn wrapped(before: &str, text: &str) -> Vec<String> {
     let room = WIDTH - before.len();
-    let mut lines = vec![String::new()];
+    let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace().flat_map(|word| pieces(word, room)) {
-        let last = lines.last_mut().filter(|line| {
-            line.is_empty() || line.chars().count() + 1 + word.chars().count() <= room
-        });
-        match last {
-            Some(line) if line.is_empty() => line.push_str(&word),
+        let fits = |line: &&mut String| line.chars().count() + 1 + word.chars().count() <= room;
+        match lines.last_mut().filter(fits) {
             Some(line) => {
                 line.push(' ');
                 line.push_str(&word);

@@ -13,7 +13,7 @@ pub struct Verdict {
     /// What was asked.
     #[serde(flatten)]
     pub threshold: Threshold,
-    /// What was measured; `None`: nothing was.
+    /// What was measured; `None`, and `null` in JSON: nothing was, or nothing that is a number.
     pub measured: Option<f64>,
     /// Whether it was kept.
     pub passed: bool,
@@ -38,13 +38,17 @@ pub struct Judged {
 /// Judges each threshold. Faults are not among the verdicts: [`Judged::passed`] has both.
 pub fn judge(outcome: &Outcome, thresholds: &[Threshold]) -> Vec<Verdict> {
     let verdict = |threshold: &Threshold| {
-        let measured = outcome.figures.get(&threshold.figure).copied();
+        let found = outcome.figures.get(&threshold.figure).copied();
+        let measured = found.filter(|value| !value.is_nan());
+        let note = match (found, measured) {
+            (_, Some(_)) => None,
+            (Some(_), None) => Some("not a number".to_owned()),
+            (None, None) => Some(not_measured(outcome, &threshold.figure)),
+        };
         Verdict {
             measured,
             passed: measured.is_some_and(|value| threshold.holds(value)),
-            note: measured
-                .is_none()
-                .then(|| not_measured(outcome, &threshold.figure)),
+            note,
             threshold: threshold.clone(),
         }
     };

@@ -66,11 +66,16 @@ impl Axis {
         }
     }
 
-    /// What stands beside a tick.
+    /// What stands beside a tick: short, because there is room for six letters.
     pub(super) fn label(&self, tick: f64) -> String {
-        match self.scale {
-            Scale::Linear => words::number(tick),
-            Scale::Log => words::number((10_f64.powf(tick) * 1e6).round() / 1e6),
+        let value = match self.scale {
+            Scale::Linear => tick,
+            Scale::Log => (10_f64.powf(tick) * 1e6).round() / 1e6,
+        };
+        match value {
+            millions if millions >= 1e6 => format!("{} M", words::number(millions / 1e6)),
+            thousands if thousands >= 1e5 => format!("{} k", words::number(thousands / 1e3)),
+            _ => words::number(value),
         }
     }
 }
@@ -154,6 +159,8 @@ mod tests {
         assert_eq!(labels(Scale::Linear, &[1.0])[1], "0.25");
         assert_eq!(labels(Scale::Log, &[0.3, 410.0]), ["1", "10", "100"]);
         assert_eq!(labels(Scale::Log, &[3.0, 8.0]), ["2", "5", "10"]);
+        let many = labels(Scale::Linear, &[1_800_000.0]);
+        assert_eq!(many, ["0", "500 k", "1 M", "1.5 M", "2 M"]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ const LEFT: u32 = 52;
 const BELOW: u32 = 24;
 /// Half of the last time is beyond the plot.
 const RIGHT: u32 = 18;
-/// The average letter's part of its size; to know whether a name fits.
+/// The average letter's width, to know whether a name fits with half a letter free on either side.
 const LETTER_WIDTH: f64 = 6.6;
 
 type Root<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -230,7 +230,7 @@ fn names(
         let ((from, y), (to, _)) = (x(phase.from_s), x(phase.to_s.min(until)));
         let room = f64::from(to - from) / f64::from(FINE);
         let number = (at + 1).to_string();
-        let fits = |name: &&str| name.chars().count() as f64 * LETTER_WIDTH <= room;
+        let fits = |name: &&str| (name.chars().count() + 1) as f64 * LETTER_WIDTH <= room;
         let Some(name) = [phase.name.as_str(), &number].into_iter().find(fits) else {
             continue;
         };

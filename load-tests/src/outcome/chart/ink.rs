@@ -85,6 +85,15 @@ impl Ink {
             }
             writeln!(rules, ".key.{name}::before{{border-color:var(--{name})}}").ok();
         }
+        for (name, day, _) in [Self::Limit, Self::Server].map(Self::codes) {
+            // In the SVG's fine parts of a pixel.
+            writeln!(
+                rules,
+                "svg [stroke=\"#{day:06X}\"]{{stroke-dasharray:20 14}}"
+            )
+            .ok();
+            writeln!(rules, ".key.{name}::before{{border-top-style:dashed}}").ok();
+        }
         format!(
             ":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{rules}"
         )

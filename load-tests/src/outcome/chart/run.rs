@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Chart, Curve, Ink, Scale, thin::thin};
+use super::{
+    Chart, Curve, Ink, Scale,
+    thin::{seconds_each, thin},
+};
 use crate::{
     measure::latency::Summary,
     outcome::{Judged, Second, ServerSecond, Verdict},
@@ -17,6 +20,8 @@ pub(in crate::outcome) struct Charts {
     pub(in crate::outcome) steps: Vec<Chart>,
     /// The end of the run, which all have in common.
     pub(in crate::outcome) until: f64,
+    /// How many seconds a point stands for.
+    pub(in crate::outcome) seconds_each: usize,
 }
 
 /// The charts of a run.
@@ -36,6 +41,7 @@ pub(in crate::outcome) fn of(judged: &Judged) -> Charts {
         wide: wide.into_iter().filter_map(seen).collect(),
         steps: steps(&timeline, &judged.verdicts),
         until: until.fold(1.0, f64::max),
+        seconds_each: seconds_each(&outcome.timeline),
     }
 }
 
@@ -60,16 +66,14 @@ fn connections(timeline: &[Second]) -> Chart {
 
 fn entries(timeline: &[Second]) -> Chart {
     const INKS: [Ink; 5] = [Ink::Red, Ink::Orange, Ink::Violet, Ink::Pink, Ink::Slate];
-    let names = by_size(timeline, |second| &second.entries);
-    let (admitted, others) = names
+    let of: Counts = |second| &second.entries;
+    let (admitted, problems): (Vec<_>, Vec<_>) = by_size(timeline, of)
         .into_iter()
-        .partition::<Vec<_>, _>(|name| name == "admitted");
-    let inks = [Ink::Green].into_iter().take(admitted.len());
-    let names = admitted.into_iter().chain(others);
-    let inks = inks.chain(INKS.into_iter().cycle());
+        .partition(|name| name == "admitted");
+    let admitted = admitted.into_iter().map(|name| (vec![name], Ink::Green));
     Chart {
         stacked: true,
-        curves: stack(timeline, names.zip(inks), |second| &second.entries),
+        curves: stack(timeline, admitted.chain(inked(&problems, &INKS)), of),
         ..chart("Attempts to enter, by what came of them", "a second")
     }
 }
@@ -84,11 +88,11 @@ fn frames(timeline: &[Second]) -> Chart {
         Ink::Green,
         Ink::Slate,
     ];
-    let names = by_size(timeline, |second| &second.frames).into_iter();
-    let inks = INKS.into_iter().cycle();
+    let of: Counts = |second| &second.frames;
+    let names = by_size(timeline, of);
     Chart {
         stacked: true,
-        curves: stack(timeline, names.zip(inks), |second| &second.frames),
+        curves: stack(timeline, inked(&names, &INKS), of),
         ..chart("Frames received by clients, by kind", "a second")
     }
 }
@@ -186,8 +190,11 @@ fn from(second: &Second, value: impl Fn(ServerSecond) -> Option<f64>) -> f64 {
     second.server.and_then(value).unwrap_or(f64::NAN)
 }
 
+/// Which counts of a second.
+type Counts = fn(&Second) -> &BTreeMap<String, u64>;
+
 /// The names that occur, the most frequent first.
-fn by_size(timeline: &[Second], of: fn(&Second) -> &BTreeMap<String, u64>) -> Vec<String> {
+fn by_size(timeline: &[Second], of: Counts) -> Vec<String> {
     let mut sums = BTreeMap::<&String, u64>::new();
     for (name, count) in timeline.iter().flat_map(of) {
         *sums.entry(name).or_default() += count;
@@ -197,24 +204,88 @@ fn by_size(timeline: &[Second], of: fn(&Second) -> &BTreeMap<String, u64>) -> Ve
     names.into_iter().map(|(name, _)| name.clone()).collect()
 }
 
+/// A colour for each, and the last for all that are left, since two of one colour could not be told apart.
+fn inked(names: &[String], inks: &[Ink]) -> impl Iterator<Item = (Vec<String>, Ink)> + use<> {
+    let alone = match names.len() {
+        few if few <= inks.len() => few,
+        _ => inks.len() - 1,
+    };
+    let (alone, left) = names.split_at(alone);
+    let groups = alone.iter().map(|name| vec![name.clone()]);
+    let groups: Vec<_> = groups.chain([left.to_vec()]).collect();
+    let groups = groups.into_iter().filter(|group| !group.is_empty());
+    groups.zip(inks.to_vec())
+}
+
 /// Curves that stand upon each other: each has the sum of its own and all before.
 fn stack(
     timeline: &[Second],
-    names: impl Iterator<Item = (String, Ink)>,
-    of: fn(&Second) -> &BTreeMap<String, u64>,
+    groups: impl Iterator<Item = (Vec<String>, Ink)>,
+    of: Counts,
 ) -> Vec<Curve> {
     let mut sums = vec![0.0; timeline.len()];
-    let curve = |(name, ink): (String, Ink)| {
+    let curve = |(names, ink): (Vec<String>, Ink)| {
         for (sum, second) in sums.iter_mut().zip(timeline) {
-            *sum += of(second).get(&name).copied().unwrap_or(0) as f64;
+            let counts = names.iter().filter_map(|name| of(second).get(name));
+            *sum += counts.sum::<u64>() as f64;
         }
         let points = timeline.iter().zip(&sums);
         let points = points.map(|(second, sum)| (second.at_s, *sum));
         Curve {
             points: points.collect(),
-            name,
+            name: label(names),
             ink,
         }
     };
-    names.map(curve).collect()
+    groups.map(curve).collect()
+}
+
+fn label(names: Vec<String>) -> String {
+    match <[String; 1]>::try_from(names) {
+        Ok([name]) => name,
+        Err(names) => format!("{} others", names.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacked_curves_are_sums_and_no_two_have_one_colour() {
+        let names: Vec<_> = (1..=9).map(|at| format!("kind_{at}")).collect();
+        let counts = names
+            .iter()
+            .zip(1..)
+            .map(|(name, count)| (name.clone(), count));
+        let second = Second {
+            frames: counts.collect(),
+            ..Second::default()
+        };
+        let chart = frames(&[second]);
+        let heights = chart.curves.iter().map(|curve| curve.points[0].1);
+        let heights: Vec<_> = heights.collect();
+        assert_eq!(heights, [9.0, 17.0, 24.0, 30.0, 35.0, 39.0, 45.0]);
+        assert_eq!(chart.curves[0].name, "kind_9");
+        assert_eq!(chart.curves[6].name, "3 others");
+    }
+
+    #[test]
+    fn a_threshold_is_drawn_where_its_step_is() {
+        let verdict = |text| Verdict {
+            threshold: crate::outcome::Threshold::parse(text).unwrap(),
+            measured: None,
+            passed: false,
+            note: None,
+        };
+        let texts = [
+            "heartbeat_p99_ms < 50",
+            "heartbeats = 1",
+            "join_seen_p50_ms <= 9",
+        ];
+        let verdicts = texts.map(verdict);
+        let p99 = ("p99 < 50".to_owned(), 50.0);
+        assert_eq!(limits("heartbeat", &verdicts), [p99]);
+        assert_eq!(limits("join", &verdicts), []);
+    }
 }

@@ -10,10 +10,15 @@ use crate::{
 /// Points of a curve.
 const POINTS: usize = 600;
 
+/// How many seconds a point stands for.
+pub(super) fn seconds_each(timeline: &[Second]) -> usize {
+    timeline.len().div_ceil(POINTS).max(1)
+}
+
 /// The run in at most [`POINTS`] stretches: rates are averaged, of latencies the worst stays, else a spike would vanish.
 pub(super) fn thin(timeline: &[Second]) -> Vec<Second> {
-    let each = timeline.len().div_ceil(POINTS).max(1);
-    timeline.chunks(each).filter_map(together).collect()
+    let stretches = timeline.chunks(seconds_each(timeline));
+    stretches.filter_map(together).collect()
 }
 
 fn together(seconds: &[Second]) -> Option<Second> {

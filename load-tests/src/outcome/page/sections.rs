@@ -167,6 +167,15 @@ pub(super) fn phases(phases: &[Phase]) -> Markup {
     }
 }
 
+/// What a point of a long run stands for.
+pub(super) fn points(seconds: usize) -> Markup {
+    html! {
+        @if seconds > 1 {
+            p.note.points { "A point stands for " (seconds) " seconds: rates are averaged, of latencies the worst is shown." }
+        }
+    }
+}
+
 fn class(passed: bool) -> &'static str {
     if passed { "passed" } else { "failed" }
 }
