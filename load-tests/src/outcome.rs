@@ -1,9 +1,22 @@
 //! What a run of a scenario found, as data: what is judged, printed, written to a file and drawn.
 
+mod chart;
+mod page;
+mod progress;
+mod table;
+mod threshold;
+mod verdict;
+mod words;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    progress::Progress,
+    threshold::{Operator, Threshold},
+    verdict::{Judged, Verdict, judge},
+};
 use crate::{fault::Faults, measure::latency::Summary, tally::Traffics};
 
 /// What a run found.
