@@ -19,9 +19,10 @@ use crate::crowd::{self, TOWN};
 /// As many candidates as there are seats in the town, one in eight of them a live room.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn which_of_a_million_rooms_are_live(bencher: Bencher<'_, '_>) {
+    let hub = &TOWN.hub;
     let candidates: Vec<_> = (1..=crowd::seats() as i64).map(RoomKey).collect();
     bencher.bench_local(|| {
-        let live = candidates.iter().filter(|key| TOWN.hub.is_live(**key));
+        let live = candidates.iter().filter(|key| hub.is_live(**key));
         live.count()
     });
 }
@@ -29,11 +30,11 @@ fn which_of_a_million_rooms_are_live(bencher: Bencher<'_, '_>) {
 /// Rooms that were reaped, none of them live.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn forget_a_million_rooms(bencher: Bencher<'_, '_>) {
-    let first = crowd::seats() as i64;
+    let (hub, first) = (&TOWN.hub, crowd::seats() as i64);
     let reaped: Vec<_> = (first..first * 2).map(RoomKey).collect();
     bencher.bench_local(|| {
         for key in &reaped {
-            TOWN.hub.evict(*key, Ending::RoomExpired);
+            hub.evict(*key, Ending::RoomExpired);
         }
     });
 }

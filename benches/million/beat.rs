@@ -64,7 +64,11 @@ fn wait(wires: &Wires, limit: u64) -> anyhow::Result<()> {
             (last, since) = (left, None);
         }
         let waited = since.get_or_insert_with(Instant::now).elapsed();
-        ensure!(waited < PATIENCE, "{left} heartbeats are not answered");
+        ensure!(
+            waited < PATIENCE,
+            "{left} heartbeats are not answered: {}",
+            wires.tally().complaints().join("\n")
+        );
         thread::sleep(LOOK_EVERY);
     }
 }

@@ -3,6 +3,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context, ensure};
+use rollcall::{hub::Dirty, store::FlushBatch};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -15,8 +16,10 @@ use crate::{
     wire::{Pipe, Wires},
 };
 
-/// Heartbeats whose cost is measured, at least; everybody's first is not among them.
+/// Heartbeats whose cost is measured, if not one each is more; everybody's first is not among them.
 const HEARTBEATS: usize = 200_000;
+/// More from one client in a row the server would refuse (PROTOCOL.md, "Limits").
+const IN_A_ROW: usize = 30;
 /// How often a part of all is heard and collected.
 const COLLECTIONS: usize = 5;
 
@@ -36,15 +39,25 @@ pub(crate) struct Figures {
     pub(crate) client_bytes_each: usize,
     pub(crate) peak_bytes: usize,
     pub(crate) joins_per_second: f64,
+    /// All that were answered.
     pub(crate) heartbeats: u64,
     pub(crate) cpu_micros_per_heartbeat: f64,
     pub(crate) heartbeats_per_second: f64,
     /// `Hub::collect_dirty` with one in ten dirty: the median.
     pub(crate) collect_ms: f64,
-    /// The same and everything that a flush does after it, with the database in memory.
+    /// A whole flush of as many: collected, coalesced, and written to the database in memory.
     pub(crate) flush_ms: f64,
+    /// Of that, what the database in memory takes.
+    pub(crate) store_ms: f64,
     pub(crate) idle_cpu_percent: f64,
     pub(crate) pongs: u64,
+}
+
+impl Figures {
+    /// Whether a crowd has come and gone.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.welcome_members > ROOM
+    }
 }
 
 /// Measures one run.
@@ -117,7 +130,7 @@ fn join(town: &Town, run: &Run, figures: &mut Figures) -> anyhow::Result<()> {
 /// Everybody is heard twice or more often.
 fn hear(town: &Town, figures: &mut Figures) -> anyhow::Result<()> {
     let all = town.wires.len();
-    let rounds = HEARTBEATS.div_ceil(all);
+    let rounds = HEARTBEATS.div_ceil(all).min(IN_A_ROW);
     progress(&format!("{} heartbeats each", rounds + 1));
     let mut beats = Beats::default();
     for round in 0..=rounds {
@@ -130,7 +143,7 @@ fn hear(town: &Town, figures: &mut Figures) -> anyhow::Result<()> {
     }
     let answered = town.wires.acknowledged(rounds as u32 + 1);
     ensure!(answered == all, "{answered} of {all} had every ack");
-    figures.heartbeats = beats.count;
+    figures.heartbeats = (all * (rounds + 1)) as u64;
     figures.cpu_micros_per_heartbeat = beats.cpu_micros_each();
     figures.heartbeats_per_second = beats.per_second();
     town.check()
@@ -138,26 +151,41 @@ fn hear(town: &Town, figures: &mut Figures) -> anyhow::Result<()> {
 
 /// One in ten is dirty.
 fn collect(town: &Town, figures: &mut Figures) -> anyhow::Result<()> {
-    let (mut collections, mut flushes) = (Vec::new(), Vec::new());
+    let (mut collections, mut flushes, mut writes) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..COLLECTIONS * 2 {
         town.flush()?;
         beat(town.wires, (0..town.wires.len()).skip(turn).step_by(10))?;
         let started = Instant::now();
         if turn % 2 == 0 {
-            let dirty = town.node.hub.collect_dirty();
-            let took = started.elapsed();
-            // Unless the flusher came first.
-            if dirty.seen.len() >= town.wires.len() / 11 {
-                collections.push(took);
-            }
-        } else {
             town.flush()?;
             flushes.push(started.elapsed());
+            continue;
+        }
+        let dirty = town.node.hub.collect_dirty();
+        let took = started.elapsed();
+        // Unless the flusher came first.
+        if dirty.seen.len() >= town.wires.len() / 11 {
+            collections.push(took);
+            writes.push(write(town, &dirty)?);
         }
     }
     figures.collect_ms = median(&mut collections)?;
     figures.flush_ms = median(&mut flushes)?;
+    figures.store_ms = median(&mut writes)?;
     town.flush()
+}
+
+/// How long the store takes to write this.
+fn write(town: &Town, dirty: &Dirty) -> anyhow::Result<Duration> {
+    let mut participants: Vec<_> = dirty.seen.iter().map(|(_, _, seen)| *seen).collect();
+    participants.sort_unstable_by_key(|seen| seen.key);
+    let batch = FlushBatch {
+        participants,
+        ..FlushBatch::default()
+    };
+    let started = Instant::now();
+    town.block_on(town.node.store.flush(&batch))?;
+    Ok(started.elapsed())
 }
 
 fn median(times: &mut [Duration]) -> anyhow::Result<f64> {
