@@ -19,7 +19,8 @@ use crate::{
     table::{Table, shown},
 };
 
-const COLLECTIONS: usize = 40;
+/// How long to listen each time.
+const WATCH: Duration = Duration::from_secs(5);
 /// A heartbeat is not to wait for a flush any longer.
 const LIMIT: Duration = Duration::from_millis(1);
 /// Of times longer than this it is asked where they went.
@@ -69,7 +70,8 @@ fn measure(work: fn()) -> Waits {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let heard = scope.spawn(|| listen(&is_over));
-        for _ in 0..COLLECTIONS {
+        let started = Instant::now();
+        while started.elapsed() < WATCH {
             hear(10);
             work();
         }

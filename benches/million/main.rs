@@ -1,7 +1,7 @@
 //! A million connections in one process, without sockets: real admission, real hub, the real connection code and its
 //! tasks, over wires that take what is written at once. What is measured is the server alone: no kernel, no HTTP.
 //!
-//! `cargo bench --bench million -- --connections 1000000` (6 GB of memory, some three minutes); without a number it holds
+//! `cargo bench --bench million -- --connections 1000000` (7 GB of memory, some two minutes); without a number it holds
 //! 10,000 and 100,000; `--quick` for a first look. TARGETS.md, section 1, has the figures to reach.
 
 mod bare;

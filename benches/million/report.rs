@@ -97,10 +97,10 @@ impl Report {
 fn bytes(goals: &mut Goals, run: &Figures) {
     // What the operating system keeps of a crowd that is gone is not the connections'.
     let (what, bytes) = if run.is_crowded() {
-        ("live bytes, after a crowd", run.live_bytes_each)
+        ("live bytes a connection after a crowd", run.live_bytes_each)
     } else {
-        ("bytes", run.resident_bytes_each)
+        ("bytes a connection", run.resident_bytes_each)
     };
-    let figure = format!("{what} a connection, {}", run.connections);
+    let figure = format!("{what}, {}", run.connections);
     goals.at_most(&figure, bytes, 4_096.0, Some(2_560.0), "B");
 }
