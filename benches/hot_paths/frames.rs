@@ -75,6 +75,12 @@ fn greeting(room: &RoomView, shown: Shown) -> ServerMessage {
     }
 }
 
+/// Two a member, one an ack.
+#[divan::bench]
+fn a_time() -> String {
+    black_box(crowd::moment()).to_string()
+}
+
 fn seen(_: ParticipantId) -> Timestamp {
     crowd::moment()
 }

@@ -1,6 +1,6 @@
 //! One run: everybody joins, is heard, and is measured.
 
-use std::{thread, time::Duration};
+use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use anyhow::{Context, ensure};
 use rollcall::{hub::Dirty, store::FlushBatch};
@@ -54,6 +54,16 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    fn of(run: &Run) -> Self {
+        Self {
+            connections: run.connections,
+            welcome_members: run.welcome_members,
+            own_bytes_each: size_of::<Pipe>(),
+            client_bytes_each: Wires::BYTES_EACH,
+            ..Self::default()
+        }
+    }
+
     /// Whether a crowd has come and gone.
     pub(crate) fn is_crowded(&self) -> bool {
         self.welcome_members > ROOM
@@ -62,13 +72,6 @@ impl Figures {
 
 /// Measures one run.
 pub(crate) fn measure(run: &Run) -> anyhow::Result<Figures> {
-    let mut figures = Figures {
-        connections: run.connections,
-        welcome_members: run.welcome_members,
-        own_bytes_each: size_of::<Pipe>(),
-        client_bytes_each: Wires::BYTES_EACH,
-        ..Figures::default()
-    };
     progress("making the database");
     let ground = Ground::lay(run)?;
     let closed = Memory::now()?;
@@ -79,24 +82,27 @@ pub(crate) fn measure(run: &Run) -> anyhow::Result<Figures> {
     } else {
         Memory::now()?
     };
+    let mut figures = Figures::of(run);
     join(&town, run, &mut figures)?;
-    town.flush()?;
-    let seated = Memory::now()?.each_since(&fresh, run.connections);
-    figures.seated_resident_bytes_each = seated.0;
-    hear(&town, &mut figures)?;
-    town.flush()?;
-    let heard = Memory::now()?.each_since(&fresh, run.connections);
-    (figures.resident_bytes_each, figures.live_bytes_each) = heard;
+    weigh(&town, &fresh, &mut figures)?;
     collect(&town, &mut figures)?;
     idle(&town, run, &mut figures)?;
     figures.peak_bytes = meter::peak()?;
-    figures.pongs = town
-        .wires
-        .tally()
-        .pongs
-        .load(std::sync::atomic::Ordering::Relaxed);
+    figures.pongs = town.wires.tally().pongs.load(Ordering::Relaxed);
     town.check()?;
     Ok(figures)
+}
+
+/// What everybody costs, seated and then heard.
+fn weigh(town: &Town, fresh: &Memory, figures: &mut Figures) -> anyhow::Result<()> {
+    let all = town.wires.len();
+    town.flush()?;
+    (figures.seated_resident_bytes_each, _) = Memory::now()?.each_since(fresh, all);
+    hear(town, figures)?;
+    town.flush()?;
+    let heard = Memory::now()?.each_since(fresh, all);
+    (figures.resident_bytes_each, figures.live_bytes_each) = heard;
+    Ok(())
 }
 
 /// Everybody joins, and sees everybody of the room; the crowd, if there is one, leaves.
@@ -106,7 +112,7 @@ fn join(town: &Town, run: &Run, figures: &mut Figures) -> anyhow::Result<()> {
     town.fill()?;
     let all = run.connections;
     let welcomes = &town.wires.tally().welcomes;
-    let is_welcomed = || welcomes.load(std::sync::atomic::Ordering::Acquire) == all as u64;
+    let is_welcomed = || welcomes.load(Ordering::Acquire) == all as u64;
     wait_for(
         "everybody is welcomed",
         Duration::from_secs(60),
