@@ -1,5 +1,5 @@
 # CI calls only these. `make test` is everything, and installs what it needs on a fresh Debian machine.
-.PHONY: check fmt lint test test-rust test-doc test-browser simulate load bench-postgres demo tools
+.PHONY: check fmt lint test test-rust test-doc test-browser simulate load bench bench-postgres demo tools
 
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -53,6 +53,12 @@ test-browser: tools
 	cd tests/browser && if [ -f package-lock.json ]; then npm ci --no-audit --no-fund; fi
 	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test $(BROWSER_TESTS)
 endif
+
+# What is done most often, and what a connection costs, without a database or a network: some two minutes.
+# `cargo bench --bench million -- --connections 1000000` holds a million.
+bench:
+	$(CARGO) bench --bench hot_paths
+	$(CARGO) bench --bench million
 
 # Flushing, reaping and joining on a PostgreSQL of its own, beside what one would write by hand: some 20 minutes, 4 GB of
 # memory, 10 GB of disk. For a first look: `cargo bench --bench postgres -- flush --quick`.
