@@ -228,7 +228,8 @@ impl Hub {
                     self.tidy(room.key);
                 }
             }
-            Job::Grace(room, id) => {
+            Job::Grace(grace) => {
+                let (room, id) = *grace;
                 if let Some(room) = room.upgrade() {
                     room.expire_grace(id, stalled, shared);
                     self.tidy(room.key);

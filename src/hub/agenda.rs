@@ -1,7 +1,7 @@
 //! What is to happen later: one heap and one task for all rooms and connections, instead of a timer each.
 //!
 //! A timer and a channel per connection cost more memory than everything else a connection needs; an entry here costs
-//! 48 bytes. Entries are never taken out: a job whose reason has gone does nothing.
+//! 32 bytes. Entries are never taken out: a job whose reason has gone does nothing.
 
 use std::{cmp::Ordering, collections::BinaryHeap, sync::Weak, time::Duration};
 
@@ -17,7 +17,7 @@ pub(super) enum Job {
     /// Send the changes that a room has gathered.
     Publish(Weak<Room>),
     /// See whether a seat's grace is over.
-    Grace(Weak<Room>, ParticipantId),
+    Grace(Box<(Weak<Room>, ParticipantId)>),
     /// Warn of, or carry out, the end of a room at its maximum age.
     Age(Weak<Room>),
     /// Judge a connection's silence.
@@ -32,6 +32,11 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 const STALL: Duration = Duration::from_secs(5);
 /// Being this late may be such a stall: it may have begun at any moment of a nap.
 const LATE: Duration = STALL.saturating_sub(LONGEST_NAP);
+
+/// Room is given back once so many times more is kept than taken: a crowd that came and went is over.
+const SPARSE: usize = 4;
+/// What is not worth giving back.
+const KEPT: usize = 256;
 
 #[derive(Debug)]
 struct Entry {
@@ -95,6 +100,10 @@ impl Agenda {
         let mut jobs = Vec::new();
         while entries.peek().is_some_and(|entry| entry.at <= now) {
             jobs.extend(entries.pop().map(|entry| entry.job));
+        }
+        let used = entries.len();
+        if used.max(KEPT) < entries.capacity() / SPARSE {
+            entries.shrink_to(2 * used.max(KEPT));
         }
         jobs
     }

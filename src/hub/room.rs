@@ -313,7 +313,7 @@ impl Room {
         if let Some(until) = grace {
             shared
                 .agenda
-                .add(until, Job::Grace(Arc::downgrade(self), id));
+                .add(until, Job::Grace(Box::new((Arc::downgrade(self), id))));
         }
         if occupant.is_held() {
             inner.refresh_status(id);
@@ -343,7 +343,7 @@ impl Room {
             occupant.seat.regrant(now, until);
             shared
                 .agenda
-                .add(until, Job::Grace(Arc::downgrade(self), id));
+                .add(until, Job::Grace(Box::new((Arc::downgrade(self), id))));
         }
         occupant.seat.expire(now);
         if occupant.sitting.is_some() && !occupant.is_held() {
@@ -375,7 +375,7 @@ impl Room {
         );
         shared
             .agenda
-            .add(until, Job::Grace(Arc::downgrade(self), id));
+            .add(until, Job::Grace(Box::new((Arc::downgrade(self), id))));
     }
 
     /// Changes what others see of a participant: the status of this connection, the state of all.

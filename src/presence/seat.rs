@@ -1,6 +1,7 @@
 //! One participant's place in a room: its connections, and the graces of those it lost.
 
 use rollcall_protocol::{ConnectionId, DisplayName, StateText, Status, Timestamp, UserId};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 /// What others see of a participant, apart from when it was last seen.
@@ -21,7 +22,7 @@ pub struct Look {
 /// A participant's place. It is held while a connection or a grace is.
 #[derive(Debug, Default)]
 pub struct Seat {
-    connections: Vec<(ConnectionId, Status)>,
+    connections: SmallVec<[(ConnectionId, Status); 1]>,
     graces: Vec<(ConnectionId, Instant)>,
 }
 
@@ -29,7 +30,7 @@ impl Seat {
     /// A seat nobody is connected to, held until `until`: what a restart leaves.
     pub fn restored(until: Instant) -> Self {
         Self {
-            connections: Vec::new(),
+            connections: SmallVec::new(),
             graces: vec![(ConnectionId(0), until)],
         }
     }
@@ -46,6 +47,7 @@ impl Seat {
         };
         if let Some(at) = taken {
             self.graces.swap_remove(at);
+            self.graces.shrink_to_fit();
         }
         self.connections.push((id, Status::Active));
     }
@@ -64,6 +66,7 @@ impl Seat {
     pub fn disconnect(&mut self, id: ConnectionId, grace: Option<Instant>) -> bool {
         let before = self.connections.len();
         self.connections.retain(|(connection, _)| *connection != id);
+        self.connections.shrink_to_fit();
         let was_there = self.connections.len() < before;
         if let Some(until) = grace.filter(|_| was_there) {
             self.graces.push((id, until));
@@ -74,6 +77,7 @@ impl Seat {
     /// Forgets the graces that are over. Answers the next one to end.
     pub fn expire(&mut self, now: Instant) -> Option<Instant> {
         self.graces.retain(|(_, until)| *until > now);
+        self.graces.shrink_to_fit();
         self.graces.iter().map(|(_, until)| *until).min()
     }
 
