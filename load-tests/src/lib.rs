@@ -29,6 +29,7 @@ pub mod probe;
 pub mod replay;
 pub mod report;
 pub mod roster;
+pub mod scenario;
 pub mod script;
 pub mod server;
 pub mod tally;
