@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, client::conn::http1::SendRequest, header};
+use hyper::{Method, Request, StatusCode, client::conn::http1::SendRequest, header};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -26,6 +26,7 @@ const FRESH: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Api {
     addr: SocketAddr,
+    key: Option<String>,
     sender: SendRequest<Full<Bytes>>,
     used_at: Instant,
     _connection: JoinSet<()>,
@@ -51,18 +52,48 @@ struct List {
 }
 
 #[derive(Deserialize)]
-struct Present<'a> {
+struct Page<'a> {
+    seq: u64,
+    occupancy: u64,
     #[serde(borrow)]
     items: Vec<Person<'a>>,
     next_cursor: Option<String>,
 }
 
+/// Who is in a room, as the server has it, and as of which frame.
+#[derive(Debug)]
+pub struct Present {
+    /// Of the last presence frame.
+    pub seq: u64,
+    /// How many.
+    pub occupancy: u64,
+    /// Who.
+    pub roster: Roster,
+}
+
+/// An invite, shown once.
+#[derive(Debug, Deserialize)]
+pub struct Invite {
+    /// What it is revoked by.
+    pub id: String,
+    /// What lets people in.
+    pub token: String,
+}
+
 impl Api {
-    /// Connects.
+    /// Connects to a server that asks for no key.
     ///
     /// # Errors
     /// Nobody listens there.
     pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
+        Self::with_key(addr, None).await
+    }
+
+    /// Connects, with an API key if the server wants one.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn with_key(addr: SocketAddr, key: Option<String>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -73,6 +104,7 @@ impl Api {
         });
         Ok(Self {
             addr,
+            key,
             sender,
             used_at: Instant::now(),
             _connection: task,
@@ -98,6 +130,35 @@ impl Api {
         );
         self.ask(Method::POST, "/v1/rooms", Some(settings)).await?;
         self.made_token(&path, json!({})).await
+    }
+
+    /// Makes an invite with these settings into a room.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn invite(&mut self, room: &str, settings: Value) -> anyhow::Result<Invite> {
+        let path = format!("/v1/rooms/{room}/invites");
+        let answer = self.ask(Method::POST, &path, Some(settings)).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Revokes an invite.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn revoke(&mut self, invite: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/invites/{invite}");
+        self.ask(Method::DELETE, &path, None).await.map(drop)
+    }
+
+    /// Has the reaper sweep now, and answers how many rooms it deleted.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn reap(&mut self) -> anyhow::Result<usize> {
+        let answer = self.ask(Method::POST, "/v1/admin/reap", None).await?;
+        let swept: Value = serde_json::from_slice(&answer)?;
+        Ok(swept["rooms"].as_array().map_or(0, Vec::len))
     }
 
     /// Mints an access token for a user of a room.
@@ -142,19 +203,34 @@ impl Api {
     /// # Errors
     /// The server refuses, or says what it must not.
     pub async fn present(&mut self, room: &str) -> anyhow::Result<Roster> {
+        let present = self.present_now(room).await?;
+        Ok(present.context("there is no such room")?.roster)
+    }
+
+    /// The same, with the frame it is as of; `None`: there is no such room.
+    ///
+    /// # Errors
+    /// The server refuses, or says what it must not.
+    pub async fn present_now(&mut self, room: &str) -> anyhow::Result<Option<Present>> {
         let (mut roster, mut after) = (Roster::default(), String::new());
         loop {
             let path = format!("/v1/rooms/{room}/presence?limit={PAGE}{after}");
-            let answer = self.ask(Method::GET, &path, None).await?;
-            let page: Present<'_> = serde_json::from_slice(&answer)?;
+            let Some(answer) = self.look(&path).await? else {
+                return Ok(None);
+            };
+            let page: Page<'_> = serde_json::from_slice(&answer)?;
             for person in &page.items {
                 let id = Id::read(person.id).context("somebody without an id")?;
                 anyhow::ensure!(!roster.insert(id, person), "{person:?} is on two pages");
             }
-            match page.next_cursor {
-                Some(cursor) => after = format!("&cursor={cursor}"),
-                None => return Ok(roster),
-            }
+            let Some(cursor) = page.next_cursor else {
+                return Ok(Some(Present {
+                    seq: page.seq,
+                    occupancy: page.occupancy,
+                    roster,
+                }));
+            };
+            after = format!("&cursor={cursor}");
         }
     }
 
@@ -163,14 +239,29 @@ impl Api {
     /// # Errors
     /// The server refuses.
     pub async fn participants(&mut self, room: &str) -> anyhow::Result<Vec<Participant>> {
+        let everybody = self.participants_ever(room).await?;
+        everybody.context("there is no such room")
+    }
+
+    /// The same; `None`: there is no such room.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn participants_ever(
+        &mut self,
+        room: &str,
+    ) -> anyhow::Result<Option<Vec<Participant>>> {
         let (mut everybody, mut after) = (Vec::new(), String::new());
         loop {
             let path = format!("/v1/rooms/{room}/participants?limit={PAGE}{after}");
-            let page: List = self.read(&path).await?;
+            let Some(answer) = self.look(&path).await? else {
+                return Ok(None);
+            };
+            let page: List = serde_json::from_slice(&answer)?;
             everybody.extend(page.items);
             match page.next_cursor {
                 Some(cursor) => after = format!("&cursor={cursor}"),
-                None => return Ok(everybody),
+                None => return Ok(Some(everybody)),
             }
         }
     }
@@ -190,19 +281,41 @@ impl Api {
         )?)
     }
 
+    /// What is at a path; `None`: nothing.
+    async fn look(&mut self, path: &str) -> anyhow::Result<Option<Bytes>> {
+        let (status, body) = self.send(Method::GET, path, None).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status => succeeded(path, status, body).map(Some),
+        }
+    }
+
     async fn ask(
         &mut self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Bytes> {
+        let (status, body) = self.send(method, path, body).await?;
+        succeeded(path, status, body)
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         if self.used_at.elapsed() > FRESH || self.sender.ready().await.is_err() {
-            *self = Self::connect(self.addr).await?;
+            *self = Self::with_key(self.addr, self.key.clone()).await?;
         }
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, self.addr.to_string());
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -216,14 +329,17 @@ impl Api {
             .into_parts();
         let body = body.collect().await?.to_bytes();
         self.used_at = Instant::now();
-        anyhow::ensure!(
-            head.status.is_success(),
-            "{path}: {} {}",
-            head.status,
-            String::from_utf8_lossy(&body)
-        );
-        Ok(body)
+        Ok((head.status, body))
     }
+}
+
+fn succeeded(path: &str, status: StatusCode, body: Bytes) -> anyhow::Result<Bytes> {
+    anyhow::ensure!(
+        status.is_success(),
+        "{path}: {status} {}",
+        String::from_utf8_lossy(&body)
+    );
+    Ok(body)
 }
 
 /// Prometheus text: values by name with labels, as written.
@@ -285,6 +401,11 @@ impl Metrics {
     /// Presence and broadcast frames times their readers.
     pub fn fanned_out(&self) -> u64 {
         self.get("rollcall_frames_fanned_out_total")
+    }
+
+    /// A metric without labels, if it is there.
+    pub fn known(&self, name: &str) -> Option<u64> {
+        self.0.get(name).map(|value| *value as u64)
     }
 
     /// What never was counted is zero.
