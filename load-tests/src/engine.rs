@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
         let target = Target::find(options, scenario).await?;
         let cast = Cast::of(scenario);
         let doors = Doors::open(&target, &cast, !scenario.floods.is_empty()).await?;
-        let plans = plans(options, text, scenario, &target, (&cast, doors));
+        let plans = plans(options, &text, scenario, &target, (&cast, doors));
         let mut crew = Crew::start(plans).await?;
         let began = Instant::now() + LEAD;
         crew.go(clock::micros() + LEAD.as_micros() as u64).await?;
@@ -233,14 +233,14 @@ impl<'a> Run<'a> {
             server: words,
             load,
         };
-        Ok(findings.outcome(self.timeline))
+        Ok(findings.outcome(&self.timeline))
     }
 }
 
 /// What each process is to do.
 fn plans(
     options: &RunOptions,
-    text: String,
+    text: &str,
     scenario: &Scenario,
     target: &Target,
     (cast, doors): (&Cast, Doors),
@@ -249,7 +249,7 @@ fn plans(
     let shares = cast.shares(processes);
     let mut plans: Vec<Plan> = (0..processes)
         .map(|at| Plan {
-            scenario: text.clone(),
+            scenario: text.to_owned(),
             scale: options.scale,
             to: target.addr,
             key: target.key.clone(),

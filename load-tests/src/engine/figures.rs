@@ -43,7 +43,7 @@ type Figures = BTreeMap<String, f64>;
 
 impl Findings<'_> {
     /// All of it.
-    pub(super) fn outcome(mut self, timeline: Timeline<'_>) -> Outcome {
+    pub(super) fn outcome(mut self, timeline: &Timeline<'_>) -> Outcome {
         let processes = self.dones.len();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for done in std::mem::take(&mut self.dones) {
@@ -54,8 +54,8 @@ impl Findings<'_> {
         }
         let seconds = timeline.all(&self.looks);
         let mut figures = Figures::new();
-        steps(&timeline, &mut figures);
-        entries(&timeline, &seconds, &mut figures);
+        steps(timeline, &mut figures);
+        entries(timeline, &seconds, &mut figures);
         self.counts(&counts, &mut figures);
         self.server(&seconds, &mut figures);
         self.faults(&counts, &mut figures);

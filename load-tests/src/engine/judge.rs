@@ -7,7 +7,7 @@ use super::{
 use crate::scenario::Link;
 
 /// What must come of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
     Admission,
     /// One of these.

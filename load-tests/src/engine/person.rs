@@ -47,7 +47,7 @@ pub(super) struct Way {
     pub query: String,
     pub due: Instant,
     pub is_resume: bool,
-    /// When the connection before was lost, if it was.
+    /// When the connection before was lost, if that was not meant.
     lost_at: Option<Instant>,
 }
 
@@ -281,7 +281,9 @@ impl Actor {
             Stay::Over => self.go(member, until.unwrap_or(now), chance).await,
             Stay::Dropped => {
                 let due = now + self.away(chance);
-                self.cut(&member, due, chance)
+                let mut way = self.cut(&member, due, chance);
+                way.lost_at = Some(now);
+                way
             }
             stay => self.lost(&member, &stay, chance),
         }
@@ -308,7 +310,6 @@ impl Actor {
             way.query = format!("resume={}", member.resume_token);
             way.is_resume = true;
         }
-        way.lost_at = Some(Instant::now());
         way
     }
 
@@ -326,6 +327,7 @@ impl Actor {
         let mut way = self.cut(member, Instant::now() + wait, chance);
         way.query = format!("resume={}", member.resume_token);
         way.is_resume = true;
+        way.lost_at = Some(Instant::now());
         way
     }
 

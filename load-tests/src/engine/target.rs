@@ -51,7 +51,7 @@ impl Target {
             key: None,
             metrics: server.addr(),
             pid: Some(server.process().0),
-            words: format!("of our own, {}; database: {store}", server.flags()),
+            words: format!("of our own, {}; database: {store}", words(scenario)),
             own: Some(server),
         })
     }
@@ -110,6 +110,13 @@ impl Target {
             Some(server) => server.end(faults).await.map(Some),
             None => Ok(None),
         }
+    }
+}
+
+fn words(scenario: &Scenario) -> String {
+    match scenario.server.flags.as_slice() {
+        [] => "without flags".to_owned(),
+        flags => flags.join(" "),
     }
 }
 
