@@ -34,7 +34,7 @@ pub(super) struct Place {
 pub(super) struct Part {
     /// Unlike anybody else's.
     pub number: usize,
-    /// Which population, and the place in it.
+    /// Which population, and when among those of it they come.
     pub population: usize,
     pub at: usize,
     pub room: usize,
@@ -103,12 +103,13 @@ impl Cast {
             .filter(|_| sized)
             .flat_map(|room| std::iter::repeat_n(room, self.rooms[room].people))
             .collect();
-        for place in 0..population.clients {
+        let turns = turns(population.clients, at);
+        for (place, turn) in turns.into_iter().enumerate() {
             let room = match by_size.get(place) {
                 Some(room) => *room,
                 None => rooms.start + place % rooms.len(),
             };
-            self.add(at, place, room, population);
+            self.add(at, turn, room, population);
             if !sized {
                 self.rooms[room].people += 1;
             }
@@ -144,6 +145,16 @@ impl Cast {
         };
         self.rooms.iter().map(place).collect()
     }
+}
+
+/// In which order they come, by their places: those of one room not one after the other.
+fn turns(count: usize, population: usize) -> Vec<usize> {
+    let mut chance = Chance::of(SEED ^ (population as u64 + 1) << 16);
+    let mut turns: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        turns.swap(last, chance.below(last + 1));
+    }
+    turns
 }
 
 impl Size {

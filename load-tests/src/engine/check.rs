@@ -62,7 +62,12 @@ pub(super) async fn check_rosters(stage: &Arc<Stage>, key: Option<&str>, when: W
         When::Busy => rooms.len().div_ceil(SAMPLE).max(1),
         When::Quiet => 1,
     };
-    let chosen: Vec<_> = rooms.iter().step_by(step).collect();
+    // Who reads slowly is behind for as long as there is anything to read.
+    let is_slow = |room: &Room| room.people.iter().any(|person| person.is_slow);
+    let chosen = rooms.iter().step_by(step);
+    let chosen: Vec<_> = chosen
+        .filter(|room| when == When::Quiet || !is_slow(room))
+        .collect();
     let lane = |first: usize| {
         let rooms = chosen.iter().skip(first).step_by(LANES);
         async move {
@@ -237,7 +242,7 @@ fn check_row(stage: &Stage, room: &Room, person: &Record, row: Option<&crate::ap
 
 /// A `last_seen_at` that is not between the last answered heartbeat, less what a flush may lose, and the last frame sent.
 fn check_date(stage: &Stage, state: &State, row: &crate::api::Participant) {
-    let (Some((acked, at)), Some(spoke_at)) = (state.acked, state.spoke_at) else {
+    let (Some((acked, due)), Some(spoke_at)) = (state.acked, state.spoke_at) else {
         return;
     };
     let Some(stored) = crate::moment::Moment::read(&row.last_seen_at) else {
@@ -246,7 +251,7 @@ fn check_date(stage: &Stage, state: &State, row: &crate::api::Participant) {
     stage.books.count("dates_compared");
     let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let behind = millis(stage.settings.flush + FLUSH_LATE);
-    let ahead = millis(spoke_at.saturating_duration_since(at)) + READ_LATE_MS;
+    let ahead = millis(spoke_at.saturating_duration_since(due)) + READ_LATE_MS;
     let off = stored.millis_after(acked);
     if !(-behind..=ahead).contains(&off) {
         let text = format!(

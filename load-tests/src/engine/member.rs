@@ -306,7 +306,9 @@ impl Member {
         let listed = |people: &Option<Vec<Person<'_>>>| people.as_ref().map_or(0, Vec::len);
         if listed(&message.left) > 0 {
             let left = message.left.as_deref().unwrap_or_default();
-            left.iter().for_each(|person| self.stage.saw_leave(person));
+            for person in left {
+                self.stage.saw_leave(person, self.pause.is_none());
+            }
         }
         if listed(&message.joined) == 0 || self.pause.is_some() {
             return;
@@ -319,13 +321,13 @@ impl Member {
     }
 
     fn hear_ack(&mut self, message: &Message<'_>) {
-        match message.server_time.and_then(Moment::read) {
-            Some(at) => self.record.acked(at),
+        let oldest = self.beats.pop_front();
+        match message.server_time.and_then(Moment::read).zip(oldest) {
+            Some((at, due)) => self.record.acked(at, due),
             None => self
                 .stage
                 .fault(Fault::Malformed, "an answer without its time"),
         }
-        let oldest = self.beats.pop_front();
         self.record.asks(self.beats.front().copied());
         match oldest {
             Some(due) if self.pause.is_none() => {

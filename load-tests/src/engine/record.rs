@@ -28,7 +28,7 @@ pub(super) struct State {
     pub standing: Standing,
     /// What they believe, while they are in.
     pub view: Option<View>,
-    /// The server's clock in the last answer to a heartbeat, and when that was read.
+    /// The server's clock in the last answer to a heartbeat, and when the heartbeat was due: not later than that.
     pub acked: Option<(Moment, Instant)>,
     /// When they last sent anything.
     pub spoke_at: Option<Instant>,
@@ -117,8 +117,8 @@ impl Record {
         self.state.lock().asked_at = oldest;
     }
 
-    pub(super) fn acked(&self, at: Moment) {
-        self.state.lock().acked = Some((at, Instant::now()));
+    pub(super) fn acked(&self, at: Moment, due: Instant) {
+        self.state.lock().acked = Some((at, due));
     }
 }
 

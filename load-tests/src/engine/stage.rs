@@ -93,10 +93,12 @@ impl Stage {
         self.whose.lock().insert(own, Arc::clone(record));
     }
 
-    /// Somebody is told that these left: whoever is there has not.
-    pub(super) fn saw_leave(&self, left: &Person<'_>) {
+    /// Somebody is told that this one left: whoever is there has not. Only those who read at once are `timed`.
+    pub(super) fn saw_leave(&self, left: &Person<'_>, timed: bool) {
         let Some(who) = Id::read(left.id) else { return };
-        self.sightings.saw_leave(who, &self.books);
+        if timed {
+            self.sightings.saw_leave(who, &self.books);
+        }
         let record = self.whose.lock().get(&who).cloned();
         let now = Instant::now();
         if record.is_some_and(|record| !record.look(|state| state.may_be_told_gone(now))) {
