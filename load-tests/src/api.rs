@@ -1,6 +1,8 @@
 //! The server's management API and metrics, over one connection that is kept.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+mod metrics;
+
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
+pub use self::metrics::Metrics;
 use crate::{
     message::Person,
     roster::{Id, Roster},
@@ -340,93 +343,4 @@ fn succeeded(path: &str, status: StatusCode, body: Bytes) -> anyhow::Result<Byte
         String::from_utf8_lossy(&body)
     );
     Ok(body)
-}
-
-/// Prometheus text: values by name with labels, as written.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics(HashMap<String, f64>);
-
-impl Metrics {
-    fn read(text: &str) -> Self {
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let values = lines.filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        });
-        Self(values.collect())
-    }
-
-    /// Joins with an outcome: `admitted`, `resumed`, or a problem's code.
-    pub fn joins(&self, outcome: &str) -> u64 {
-        self.get(&format!(r#"rollcall_joins_total{{outcome="{outcome}"}}"#))
-    }
-
-    /// Connections that ended for a reason.
-    pub fn ended(&self, reason: &str) -> u64 {
-        self.get(&format!(
-            r#"rollcall_connections_ended_total{{reason="{reason}"}}"#
-        ))
-    }
-
-    /// Connections with a seat.
-    pub fn connections(&self) -> u64 {
-        self.get("rollcall_connections")
-    }
-
-    /// Seats, grace included.
-    pub fn seats(&self) -> u64 {
-        self.get("rollcall_seats")
-    }
-
-    /// Rooms in memory.
-    pub fn rooms_live(&self) -> u64 {
-        self.get("rollcall_rooms_live")
-    }
-
-    /// Participants waiting for a flush after a failure.
-    pub fn flush_backlog(&self) -> u64 {
-        self.get("rollcall_flush_backlog")
-    }
-
-    /// Flushes that failed.
-    pub fn flush_failures(&self) -> u64 {
-        self.get("rollcall_flush_failures_total")
-    }
-
-    /// Rooms deleted by the reaper.
-    pub fn reaped_rooms(&self) -> u64 {
-        self.get("rollcall_reaped_rooms_total")
-    }
-
-    /// Presence and broadcast frames times their readers.
-    pub fn fanned_out(&self) -> u64 {
-        self.get("rollcall_frames_fanned_out_total")
-    }
-
-    /// A metric without labels, if it is there.
-    pub fn known(&self, name: &str) -> Option<u64> {
-        self.0.get(name).map(|value| *value as u64)
-    }
-
-    /// What never was counted is zero.
-    fn get(&self, name: &str) -> u64 {
-        self.0.get(name).map_or(0, |value| *value as u64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_read_with_their_labels() {
-        let metrics = Metrics::read(
-            "# HELP rollcall_joins Joins.\nrollcall_joins_total{outcome=\"resumed\"} 7\nrollcall_connections 3\n# EOF\n",
-        );
-        assert_eq!(
-            (metrics.joins("resumed"), metrics.joins("admitted")),
-            (7, 0)
-        );
-        assert_eq!(metrics.connections(), 3);
-    }
 }

@@ -100,7 +100,7 @@ async fn check_roster(stage: &Stage, api: &mut Api, room: &Room, when: When) -> 
     let (mut wait, mut still) = (LOOK.0, (None, began));
     loop {
         let truth = api.present_now(&room.id).await?;
-        let Found::Different(what, seq) = compare(room, truth.as_ref(), when) else {
+        let Found::Different(what, seq) = compare(stage, room, truth.as_ref(), when) else {
             stage.books.count("rosters_compared");
             return Ok(());
         };
@@ -122,7 +122,7 @@ async fn check_roster(stage: &Stage, api: &mut Api, room: &Room, when: When) -> 
     }
 }
 
-fn compare(room: &Room, truth: Option<&Present>, when: When) -> Found {
+fn compare(stage: &Stage, room: &Room, truth: Option<&Present>, when: When) -> Found {
     let now = Instant::now();
     let people: Vec<State> = room
         .people
@@ -149,7 +149,7 @@ fn compare(room: &Room, truth: Option<&Present>, when: When) -> Found {
     let shown = |id: Id| {
         let known = people.iter().find(|one| one.own == Some(id));
         match (known, when) {
-            (Some(one), _) => one.may_be_shown(now),
+            (Some(one), _) => one.may_be_shown(now, stage.restart()),
             // Welcomed by the server, on the way to us.
             (None, When::Busy) => people.iter().any(|one| one.own.is_none()),
             (None, When::Quiet) => false,
@@ -230,7 +230,7 @@ fn check_row(stage: &Stage, room: &Room, person: &Record, row: Option<&crate::ap
     let is_right = match state.standing {
         Standing::In => row.online && row.left_at.is_none(),
         Standing::Left(_) => !row.online && row.left_at.is_some(),
-        Standing::Cut { .. } => !row.online || state.may_be_shown(Instant::now()),
+        Standing::Cut { .. } => !row.online || state.may_be_shown(Instant::now(), stage.restart()),
         Standing::Out => true,
     };
     if !is_right {

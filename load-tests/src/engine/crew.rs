@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use anyhow::Context;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdin},
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout},
     sync::mpsc,
     task::JoinSet,
 };
@@ -39,43 +39,42 @@ struct Worker {
     words: ChildStdin,
 }
 
+type Answers = Lines<BufReader<ChildStdout>>;
+
+impl Worker {
+    /// Starts one, and tells it its plan.
+    async fn start(plan: Plan) -> anyhow::Result<(Self, Answers)> {
+        let mut command = child::command(&["work"])?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("cannot start a process")?;
+        let mut words = child.stdin.take().context("no standard input")?;
+        let answers = child.stdout.take().context("no standard output")?;
+        say(&mut words, &Word::Plan(Box::new(plan))).await?;
+        let worker = Self {
+            _child: child,
+            words,
+        };
+        Ok((worker, BufReader::new(answers).lines()))
+    }
+}
+
 impl Crew {
     /// Starts them, and waits until each has its plan. From the main thread only (see [`child`]).
     pub(super) async fn start(plans: Vec<Plan>) -> anyhow::Result<Self> {
         let (tick, ticks) = mpsc::channel(HEARD);
         let (done, dones) = mpsc::channel(plans.len().max(1));
-        let (mut workers, mut readers) = (Vec::new(), JoinSet::new());
-        let mut all_answers = Vec::new();
+        let (mut workers, mut all_answers) = (Vec::new(), Vec::new());
         for plan in plans {
-            let mut command = child::command(&["work"])?;
-            command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().context("cannot start a process")?;
-            let mut words = child.stdin.take().context("no standard input")?;
-            let answers = child.stdout.take().context("no standard output")?;
-            say(&mut words, &Word::Plan(Box::new(plan))).await?;
-            all_answers.push(BufReader::new(answers).lines());
-            workers.push(Worker {
-                _child: child,
-                words,
-            });
+            let (worker, answers) = Worker::start(plan).await?;
+            workers.push(worker);
+            all_answers.push(answers);
         }
+        let mut readers = JoinSet::new();
         for mut answers in all_answers {
             let Some(Answer::Ready) = hear(&mut answers).await? else {
                 anyhow::bail!("a process with people does not start");
             };
-            let (tick, done) = (tick.clone(), done.clone());
-            readers.spawn(async move {
-                while let Ok(Some(answer)) = hear(&mut answers).await {
-                    let heard = match answer {
-                        Answer::Ready => true,
-                        Answer::Tick(said) => tick.send(*said).await.is_ok(),
-                        Answer::Done(said) => done.send(*said).await.is_ok(),
-                    };
-                    if !heard {
-                        return;
-                    }
-                }
-            });
+            readers.spawn(listen(answers, tick.clone(), done.clone()));
         }
         Ok(Self {
             workers,
@@ -126,5 +125,19 @@ impl Crew {
             }
         }
         Ok(all)
+    }
+}
+
+/// Sorts what a process says, until it ends.
+async fn listen(mut answers: Answers, ticks: mpsc::Sender<Tick>, dones: mpsc::Sender<Done>) {
+    while let Ok(Some(answer)) = hear(&mut answers).await {
+        let heard = match answer {
+            Answer::Ready => true,
+            Answer::Tick(tick) => ticks.send(*tick).await.is_ok(),
+            Answer::Done(done) => dones.send(*done).await.is_ok(),
+        };
+        if !heard {
+            return;
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What a run found, under the names that thresholds use. What was not measured has no figure: it is absent, not zero.
 
+mod steady;
+
 use std::collections::BTreeMap;
 
+use self::steady::Steady;
 use super::{timeline::Timeline, watch::Look, worker::Done};
 use crate::{
     fault::{Fault, Faults},
@@ -13,8 +16,6 @@ use crate::{
 const LATE_MS: f64 = 25.0;
 /// For humans: a megabyte is a million.
 const MEGA: f64 = 1e6;
-/// Looks whose median is the memory of a steady phase: a single one may fall into a moment's garbage.
-const LOOKS: usize = 5;
 /// Of an attempt that came to nothing: neither admitted, nor refused for good.
 const NOT_REFUSED: [&str; 7] = [
     "admitted",
@@ -68,6 +69,7 @@ impl Findings<'_> {
         Outcome {
             scenario: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
+            thresholds: self.scenario.thresholds.clone(),
             conditions: self.conditions(processes, &figures),
             steps: timeline
                 .steps
@@ -219,42 +221,6 @@ impl Findings<'_> {
             looks: self.looks.get(from..=to)?,
             seconds: seconds.get(from..to)?,
         })
-    }
-}
-
-/// A stretch in which nobody came or went.
-struct Steady<'a> {
-    /// The server before anybody came.
-    before: &'a Look,
-    looks: &'a [Look],
-    seconds: &'a [Second],
-}
-
-impl Steady<'_> {
-    fn bytes_per_connection(&self) -> Option<f64> {
-        let (pid, before) = self.before.cost?;
-        let last = &self.looks[self.looks.len().saturating_sub(LOOKS)..];
-        // Of a process that took another's place it is not known what it was before.
-        let same = last
-            .iter()
-            .map(|look| Some(look.cost?).filter(|(now, _)| *now == pid));
-        let mut grown: Vec<f64> = same
-            .map(|cost| cost.map(|(_, cost)| cost.growth_since(&before)))
-            .collect::<Option<_>>()?;
-        grown.sort_by(f64::total_cmp);
-        let connections = self.seconds.last()?.connections;
-        (connections > 0).then(|| grown[grown.len() / 2] / connections as f64)
-    }
-
-    fn cpu_us_per_heartbeat(&self) -> Option<f64> {
-        let (old, before) = self.looks.first()?.cost?;
-        let (new, after) = self.looks.last()?.cost?;
-        let acks = self
-            .seconds
-            .iter()
-            .filter_map(|second| second.frames.get("heartbeat_ack"));
-        let acks: u64 = acks.sum();
-        (old == new && acks > 0).then(|| after.cpu_since(&before) * 1e6 / acks as f64)
     }
 }
 

@@ -2,16 +2,16 @@
 //!
 //! The times follow from each other and from nothing that the server does: whoever is welcomed late has had less of the stay.
 
+mod entering;
+
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
-    books::Step,
     cast::Part,
-    judge::{Expected, expect},
     member::{Member, Stay},
-    record::{Record, Standing},
+    record::Record,
     room::Room,
     routine::Routine,
     stage::Stage,
@@ -20,13 +20,8 @@ use crate::{
     chance::{Backoff, Chance},
     fault::Fault,
     scenario::{Back, End, Population},
-    wire::{Entry, Refusal, Socket},
 };
 
-/// How long an attempt may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Whoever is not in after so many is lost.
-const ATTEMPTS: usize = 100;
 /// Of a server that goes away.
 const RESTARTING: u16 = 1012;
 /// Of a server that has waited long enough for somebody to read.
@@ -49,13 +44,6 @@ pub(super) struct Way {
     pub is_resume: bool,
     /// When the connection before was lost, if that was not meant.
     lost_at: Option<Instant>,
-}
-
-/// What came of an attempt.
-enum Knock {
-    In(Box<Member>),
-    Refused(Refusal),
-    Failed(String),
 }
 
 impl Actor {
@@ -115,147 +103,6 @@ impl Actor {
         }
     }
 
-    /// Tries until admitted, or refused for good; `None`: refused, as it should be or not.
-    async fn enter(&self, mut way: Way, chance: &mut Chance) -> Option<Box<Member>> {
-        let _trying = self.stage.books.trying();
-        let mut backoff = Backoff::default();
-        for _ in 0..ATTEMPTS {
-            sleep_until(way.due).await;
-            let wait = match self.attempt(&way).await {
-                Ok(member) => return member,
-                Err(wait) => wait.unwrap_or_else(|| backoff.next(chance)),
-            };
-            way.due = Instant::now() + wait;
-        }
-        self.stage
-            .fault(Fault::Lost, format!("not in after {ATTEMPTS} attempts"));
-        None
-    }
-
-    /// One attempt. An error is how long to wait before the next, if the server said.
-    async fn attempt(&self, way: &Way) -> Result<Option<Box<Member>>, Option<Duration>> {
-        let before = expect(self, way);
-        let knock = timeout(PATIENCE, self.knock(way)).await;
-        let expected = expect(self, way).or_unsure(before);
-        match knock {
-            Ok(Knock::In(member)) => Ok(self.admitted(member, way, &expected)),
-            Ok(Knock::Refused(refusal)) if matches!(refusal.status, 429 | 503) => {
-                self.stage.books.entry(&refusal.code);
-                Err(refusal.retry_after_ms.map(Duration::from_millis))
-            }
-            Ok(Knock::Refused(refusal)) => {
-                self.refused(&refusal, way, &expected);
-                Ok(None)
-            }
-            Ok(Knock::Failed(text)) => {
-                self.failed(Fault::Lost, &text);
-                Err(None)
-            }
-            Err(_) => {
-                self.failed(Fault::Unanswered, &format!("no answer within {PATIENCE:?}"));
-                Err(None)
-            }
-        }
-    }
-
-    async fn knock(&self, way: &Way) -> Knock {
-        let route = self.stage.route(&self.part);
-        let socket = match Socket::enter(&route, &way.query).await {
-            Ok(Entry::Open(socket)) => socket,
-            Ok(Entry::Refused(refusal)) => return Knock::Refused(refusal),
-            Err(error) => return Knock::Failed(format!("on the way in: {error:#}")),
-        };
-        self.took(Step::Connect, way.due);
-        let pause = self.population().read.map(|read| read.pause);
-        match Member::greet(socket, &self.stage, &self.record, pause).await {
-            Ok(member) => Knock::In(Box::new(member)),
-            Err(error) => Knock::Failed(format!("on the way in: {error:#}")),
-        }
-    }
-
-    fn took(&self, step: Step, since: Instant) {
-        if self.population().read.is_none() {
-            self.stage.books.took(step, since.elapsed());
-        }
-    }
-
-    fn failed(&self, fault: Fault, text: &str) {
-        self.stage.books.entry("failed");
-        if !self.stage.cue().is_outage {
-            self.stage.fault(fault, text);
-        }
-    }
-
-    fn admitted(&self, member: Box<Member>, way: &Way, expected: &Expected) -> Option<Box<Member>> {
-        if let Expected::Refusal(codes) = expected {
-            let text = format!("admitted to {} with what must get {codes:?}", self.room.id);
-            self.stage.fault(Fault::Admitted, text);
-            self.stage.books.entry("admitted");
-            return None;
-        }
-        self.check_way(&member, way);
-        let books = &self.stage.books;
-        books.entry(if member.resumed {
-            "resumed"
-        } else {
-            "admitted"
-        });
-        self.took(
-            if member.resumed {
-                Step::Resume
-            } else {
-                Step::Welcome
-            },
-            way.due,
-        );
-        if let Some(lost_at) = way.lost_at {
-            self.took(Step::Back, lost_at);
-        }
-        self.record
-            .welcomed(member.own(), member.view(), member.resumed);
-        self.stage.know(member.own(), &self.record);
-        if !member.resumed {
-            self.stage.sightings.came(member.own(), way.due, books);
-        }
-        Some(member)
-    }
-
-    /// Who is back before the seat was free has it still; and is who they were.
-    fn check_way(&self, member: &Member, way: &Way) {
-        let (own, standing) = self.record.look(|state| (state.own, state.standing));
-        if own.is_some_and(|own| own != member.own()) {
-            let text = format!("{own:?} came back as {:?}", member.own());
-            self.stage.fault(Fault::Ghost, text);
-        }
-        if let Standing::Cut { until, .. } = standing
-            && way.is_resume
-            && !member.resumed
-            && Instant::now() < until
-        {
-            self.stage
-                .fault(Fault::NotResumed, "back within the grace, but as new");
-        }
-    }
-
-    fn refused(&self, refusal: &Refusal, way: &Way, expected: &Expected) {
-        self.stage.books.entry(&refusal.code);
-        if self.stage.cue().is_outage && matches!(refusal.status, 500..) {
-            return;
-        }
-        let told = (refusal.status, refusal.code.as_str());
-        match expected {
-            Expected::Admission => {
-                self.stage
-                    .fault(Fault::Refused, format!("{}: {refusal:?}", self.room.id));
-            }
-            Expected::Refusal(codes) if !codes.contains(&told) => {
-                self.stage
-                    .fault(Fault::Misjudged, format!("{told:?} instead of {codes:?}"));
-            }
-            Expected::Refusal(_) | Expected::Either => self.took(Step::Refusal, way.due),
-        }
-    }
-
     /// Stays, and goes; how they come back.
     async fn visit(
         &self,
@@ -281,7 +128,7 @@ impl Actor {
             Stay::Over => self.go(member, until.unwrap_or(now), chance).await,
             Stay::Dropped => {
                 let due = now + self.away(chance);
-                let mut way = self.cut(&member, due, chance);
+                let mut way = self.cut(&member, stage.settings.grace, due, chance);
                 way.lost_at = Some(now);
                 way
             }
@@ -297,13 +144,13 @@ impl Actor {
                 member.leave().await;
                 self.first_way(due)
             }
-            End::Drop => self.cut(&member, due, chance),
+            End::Drop => self.cut(&member, self.stage.settings.grace, due, chance),
         }
     }
 
-    /// Hangs up, once this is back and the member is dropped.
-    fn cut(&self, member: &Member, due: Instant, chance: &mut Chance) -> Way {
-        self.record.cut(self.stage.grace());
+    /// Hangs up, once this is back and the member is dropped. The seat is held for as long as `grace` at least.
+    fn cut(&self, member: &Member, grace: Duration, due: Instant, chance: &mut Chance) -> Way {
+        self.record.cut(grace);
         self.stage.sightings.forget(member.own());
         let mut way = self.first_way(due);
         if self.population().back_by.draw(chance) == Back::Resume {
@@ -324,7 +171,12 @@ impl Actor {
         let wait = member
             .hint
             .unwrap_or_else(|| Backoff::default().next(chance));
-        let mut way = self.cut(member, Instant::now() + wait, chance);
+        let settings = &self.stage.settings;
+        let grace = match self.stage.cue().is_outage {
+            true => settings.restart_grace,
+            false => settings.grace,
+        };
+        let mut way = self.cut(member, grace, Instant::now() + wait, chance);
         way.query = format!("resume={}", member.resume_token);
         way.is_resume = true;
         way.lost_at = Some(Instant::now());

@@ -38,6 +38,15 @@ pub(super) struct State {
     gone_at: Option<Instant>,
 }
 
+/// The server was replaced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Restart {
+    /// When it was known to be over.
+    pub over: Instant,
+    /// How long seats are held after it.
+    pub grace: Duration,
+}
+
 /// Where somebody is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -133,11 +142,15 @@ impl State {
         }
     }
 
-    /// Whether the server may show them as present.
-    pub(super) fn may_be_shown(&self, now: Instant) -> bool {
+    /// Whether the server may show them as present; a restart holds every seat that it finds for its own time.
+    pub(super) fn may_be_shown(&self, now: Instant, restart: Option<Restart>) -> bool {
         match self.standing {
             Standing::In => true,
-            Standing::Cut { until, .. } => now < until + HELD_LATE,
+            Standing::Cut { at, until } => {
+                let held = restart.filter(|restart| at < restart.over);
+                let held = held.map_or(until, |restart| until.max(restart.over + restart.grace));
+                now < held + HELD_LATE
+            }
             Standing::Out | Standing::Left(_) => false,
         }
     }

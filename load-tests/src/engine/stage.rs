@@ -6,7 +6,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 
-use super::{books::Books, cast::Part, record::Record, room::Room, sightings::Sightings};
+use super::{
+    books::Books,
+    cast::Part,
+    record::{Record, Restart},
+    room::Room,
+    sightings::Sightings,
+};
 use crate::{
     fault::Fault, message::Person, moment::Moment, roster::Id, scenario::Scenario, wire::Route,
 };
@@ -56,6 +62,7 @@ pub(super) struct Stage {
     pub books: Books,
     pub cues: watch::Sender<Cue>,
     pub sightings: Sightings,
+    restart: Mutex<Option<Restart>>,
     /// Participants by id, once they are known.
     whose: Mutex<HashMap<Id, Arc<Record>>>,
 }
@@ -76,6 +83,7 @@ impl Stage {
             books: Books::default(),
             cues: watch::Sender::default(),
             sightings: Sightings::default(),
+            restart: Mutex::default(),
             whose: Mutex::default(),
         }
     }
@@ -112,12 +120,20 @@ impl Stage {
         }
     }
 
-    /// How long a seat outlives a connection that is lost now.
-    pub(super) fn grace(&self) -> Duration {
-        match self.cue().is_outage {
-            true => self.settings.restart_grace,
-            false => self.settings.grace,
+    /// Everybody is told something new.
+    pub(super) fn tell(&self, cue: Cue) {
+        if self.cue().is_outage {
+            *self.restart.lock() = Some(Restart {
+                over: Instant::now(),
+                grace: self.settings.restart_grace,
+            });
         }
+        self.cues.send_replace(cue);
+    }
+
+    /// The last time that the server was replaced.
+    pub(super) fn restart(&self) -> Option<Restart> {
+        *self.restart.lock()
     }
 
     /// Where a person comes from.

@@ -115,7 +115,7 @@ async fn work() -> anyhow::Result<()> {
         match word {
             Word::Plan(_) => anyhow::bail!("a second plan"),
             Word::Go { at } => troupe.begin(clock::instant(at)),
-            Word::Cue(cue) => drop(troupe.stage.cues.send_replace(cue)),
+            Word::Cue(cue) => troupe.stage.tell(cue),
             Word::Look => troupe.look(),
             Word::Finish => {
                 let done = troupe.finish().await;
