@@ -32,12 +32,13 @@ pub mod worker;
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context;
-use tokio::{
-    sync::watch as channel,
-    time::{Instant, sleep, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-pub use self::{books::Step, options::RunOptions, timeline::Progress};
+pub use self::{
+    books::Step,
+    options::RunOptions,
+    timeline::{Listener, News},
+};
 use self::{
     cast::Cast,
     crew::Crew,
@@ -91,23 +92,31 @@ fn read(path: &Path) -> anyhow::Result<String> {
     })
 }
 
-/// Runs a scenario from the main thread; whoever watches is told of every second.
+/// The scenario that is to be run, at its size.
+///
+/// # Errors
+/// There is none, or it makes no sense.
+pub fn scenario(options: &RunOptions) -> anyhow::Result<Scenario> {
+    let mut scenario = Scenario::read(&text(options)?).with_context(|| options.scenario.clone())?;
+    anyhow::ensure!(options.scale > 0.0, "--scale must be more than 0");
+    scenario.scale(options.scale);
+    Ok(scenario)
+}
+
+/// Runs a scenario from the main thread; the listener is told of every second.
 ///
 /// # Errors
 /// It makes no sense, or could not be run to its end.
-pub fn run(options: &RunOptions, progress: &channel::Sender<Progress>) -> anyhow::Result<Outcome> {
+pub fn run(options: &RunOptions, listener: Listener<'_>) -> anyhow::Result<Outcome> {
     child::raise_descriptors()?;
-    let text = text(options)?;
-    let mut scenario = Scenario::read(&text).with_context(|| options.scenario.clone())?;
-    anyhow::ensure!(options.scale > 0.0, "--scale must be more than 0");
-    scenario.scale(options.scale);
+    let scenario = scenario(options)?;
     let limit = options.limit + scenario.duration();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
     // On this very thread, which children hang on to.
-    let run = async { timeout(limit, Run::perform(options, text, &scenario, progress)).await };
+    let run = async { timeout(limit, Run::perform(options, &scenario, listener)).await };
     let outcome = runtime.block_on(run);
     outcome.with_context(|| format!("not done within {limit:?}"))?
 }
@@ -121,6 +130,8 @@ struct Run<'a> {
     timeline: Timeline<'a>,
     began: Instant,
     faults: Faults,
+    /// All rooms that were made.
+    rooms: Vec<String>,
     /// Rooms that the reaper deleted when it was asked to.
     reaped: Option<usize>,
 }
@@ -128,26 +139,27 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     async fn perform(
         options: &RunOptions,
-        text: String,
         scenario: &'a Scenario,
-        progress: &'a channel::Sender<Progress>,
+        listener: Listener<'a>,
     ) -> anyhow::Result<Outcome> {
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let target = Target::find(options, scenario).await?;
         let cast = Cast::of(scenario);
         let doors = Doors::open(&target, &cast, !scenario.floods.is_empty()).await?;
-        let plans = plans(options, &text, scenario, &target, (&cast, doors));
+        let rooms = doors.all.clone();
+        let plans = plans(options, &text(options)?, scenario, &target, (&cast, doors));
         let mut crew = Crew::start(plans).await?;
         let began = Instant::now() + LEAD;
         crew.go(clock::micros() + LEAD.as_micros() as u64).await?;
         let mut run = Run {
             scenario,
             watch: Watch::begin(&target, began),
-            timeline: Timeline::new(scenario, crew.size(), progress),
+            timeline: Timeline::new(scenario, crew.size(), listener),
             target,
             crew,
             began,
             faults: Faults::default(),
+            rooms,
             reaped: None,
         };
         for (at, phase) in scenario.phases.iter().enumerate() {
@@ -214,6 +226,9 @@ impl<'a> Run<'a> {
         self.crew.cue(|cue| cue.is_hushed = true).await?;
         let dones = self.crew.finish().await?;
         drop(self.crew);
+        if self.target.is_elsewhere() {
+            doors::close(&self.target, &self.rooms).await?;
+        }
         let words = self.target.words.clone();
         let mut faults = self.faults;
         let warnings = match self.target.end(&mut faults).await {

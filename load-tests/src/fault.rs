@@ -117,6 +117,11 @@ impl Faults {
         self.kinds.get(&fault).map_or(0, |found| found.count)
     }
 
+    /// How many in all.
+    pub fn total(&self) -> u64 {
+        self.kinds.values().map(|found| found.count).sum()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()

@@ -10,7 +10,6 @@ use rollcall_load::{
     outcome::Outcome,
     scenario::{SHIPPED, Scenario},
 };
-use tokio::sync::watch;
 
 fn main() -> ExitCode {
     let done = match Options::parse().command {
@@ -47,7 +46,7 @@ fn list() -> anyhow::Result<bool> {
 }
 
 fn run(options: &engine::RunOptions) -> anyhow::Result<bool> {
-    let outcome = engine::run(options, &watch::Sender::default())?;
+    let outcome = engine::run(options, &|_| ())?;
     if let Some(file) = &options.json {
         let json = serde_json::to_vec_pretty(&outcome)?;
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;

@@ -13,8 +13,6 @@ pub struct Outcome {
     pub scenario: String,
     /// What it is for, in a sentence.
     pub about: String,
-    /// What must hold of the figures, as the scenario has it.
-    pub thresholds: Vec<String>,
     /// Under which conditions: server, machine, clients; a line each.
     pub conditions: Vec<String>,
     /// Every single number, by the name that a threshold calls it: `heartbeat_p99_ms`, `ghosts`, `bytes_per_connection`.

@@ -111,6 +111,25 @@ fn r5_nobody_is_seen_to_leave_when_the_server_is_replaced() {
 }
 
 #[test]
+fn r5_all_who_are_dropped_at_once_have_their_seats_back() {
+    let run = run(
+        "steady",
+        &[
+            "--scale=0.01",
+            "--set=phase.fill.duration=2s",
+            "--set=population.people.arrive.over=1s",
+            "--set=phase.settle.duration=4s",
+            "--set=phase.settle.begin=[\"drop\", \"reap\"]",
+            "--set=server.flags=[\"--heartbeat-interval\", \"1s\", \"--flush-interval\", \"500ms\", \"--heartbeat-timeout\", \"20s\"]",
+            "--set=phase.steady.duration=2s",
+        ],
+    );
+    assert_eq!(run.figure("resumed"), 150.0);
+    assert_eq!(run.figure("connections_end"), 150.0);
+    assert_eq!(run.figure("reaped_rooms"), 0.0);
+}
+
+#[test]
 fn a_server_that_is_there_is_measured_too() {
     let server = Running::start();
     let (url, pid) = (format!("http://{}", server.addr), server.pid());

@@ -102,7 +102,9 @@ pub(super) struct Tick {
     pub sent: u64,
     /// Latencies.
     pub steps: BTreeMap<Step, Recorded>,
-    /// Processor time of this process since it was started, seconds.
+    /// Faults since the beginning.
+    pub faults: u64,
+    /// Processor time of this process since the beginning, seconds.
     pub cpu_seconds: f64,
     /// How late this process was.
     pub lag: Recorded,
@@ -172,6 +174,7 @@ impl Books {
             entries: std::mem::take(&mut *self.entries.lock()),
             traffic: self.tally.traffic(),
             sent: self.sent.load(Ordering::Relaxed),
+            faults: self.tally.faults().total(),
             steps: steps.filter(|(_, recorded)| !recorded.is_empty()).collect(),
             ..Tick::default()
         }

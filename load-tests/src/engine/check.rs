@@ -22,6 +22,8 @@ const STILL: Duration = Duration::from_secs(3);
 /// How long to look for a moment in which a room is still.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 const BUSY_WITHIN: Duration = Duration::from_secs(6);
+/// How long a leave may take to be heard.
+const LEFT_LATE: Duration = Duration::from_secs(8);
 /// How soon to look again, and how late at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// Rooms looked at while everything goes on.
@@ -146,9 +148,12 @@ fn compare(stage: &Stage, room: &Room, truth: Option<&Present>, when: When) -> F
             return differ(format!("{own:?} {what}"));
         }
     }
+    // A leave may be on its way; once it is quiet, one looks again.
+    let leaves = |one: &State| matches!(one.standing, Standing::Left(at) if now < at + LEFT_LATE);
     let shown = |id: Id| {
         let known = people.iter().find(|one| one.own == Some(id));
         match (known, when) {
+            (Some(one), When::Busy) if leaves(one) => true,
             (Some(one), _) => one.may_be_shown(now, stage.restart()),
             // Welcomed by the server, on the way to us.
             (None, When::Busy) => people.iter().any(|one| one.own.is_none()),

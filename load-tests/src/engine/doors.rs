@@ -12,6 +12,7 @@ use super::{
     target::Target,
 };
 use crate::{
+    api::Api,
     chance::Chance,
     client::{Arrival, Client},
     population::Names,
@@ -35,6 +36,8 @@ const FLOOD_ROOMS: usize = 16;
 pub(super) struct Doors {
     /// Rooms by their place in the cast.
     pub rooms: Vec<String>,
+    /// All rooms, to be closed in the end.
+    pub all: Vec<String>,
     /// The words of the query of each person.
     pub queries: Vec<String>,
     /// Queries of those who come to misbehave.
@@ -70,7 +73,9 @@ impl Doors {
         if cast.people.iter().any(|part| part.link == Link::Expired) {
             sleep(OVER).await;
         }
+        let all = rooms.len() + if floods { FLOOD_ROOMS } else { 0 };
         Ok(Self {
+            all: (0..all).map(|at| names.room(at)).collect(),
             rooms,
             queries,
             flood,
@@ -78,11 +83,21 @@ impl Doors {
     }
 }
 
+/// Closes rooms that were made on a server of somebody else's, as far as they are still there.
+pub(super) async fn close(target: &Target, rooms: &[String]) -> anyhow::Result<()> {
+    let close = async |mut api: Api, at: usize| {
+        // It may have been reaped, which is as good.
+        let _ = api.close_room(&rooms[at]).await;
+        Ok((api, ()))
+    };
+    in_lanes(target, rooms.len(), close).await.map(drop)
+}
+
 /// Does something so many times over several connections to the API, and answers the results in order.
 async fn in_lanes<T: Clone>(
     target: &Target,
     count: usize,
-    work: impl AsyncFn(crate::api::Api, usize) -> anyhow::Result<(crate::api::Api, T)>,
+    work: impl AsyncFn(Api, usize) -> anyhow::Result<(Api, T)>,
 ) -> anyhow::Result<Vec<T>> {
     let lanes = LANES.min(count);
     let lane = async |first: usize| {
@@ -102,7 +117,7 @@ async fn in_lanes<T: Clone>(
 /// A room with a valid invite, and the bad ones that are needed.
 async fn invites(
     target: &Target,
-    api: &mut crate::api::Api,
+    api: &mut Api,
     id: &str,
     place: &Place,
 ) -> anyhow::Result<Invites> {
@@ -153,7 +168,7 @@ fn forged_invite(chance: &mut Chance) -> String {
     (0..21).map(|_| letter()).chain(['A']).collect()
 }
 
-async fn token(api: &mut crate::api::Api, part: &Part, room: &str) -> anyhow::Result<String> {
+async fn token(api: &mut Api, part: &Part, room: &str) -> anyhow::Result<String> {
     let ttl = match part.link {
         Link::Expired => Duration::from_secs(1),
         _ => LONG,

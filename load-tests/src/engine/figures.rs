@@ -69,7 +69,6 @@ impl Findings<'_> {
         Outcome {
             scenario: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
-            thresholds: self.scenario.thresholds.clone(),
             conditions: self.conditions(processes, &figures),
             steps: timeline
                 .steps
@@ -165,8 +164,7 @@ impl Findings<'_> {
             "wrong_refusals".to_owned(),
             wrong.iter().sum::<u64>() as f64,
         );
-        let all: u64 = self.faults.iter().map(|(_, count, _)| count).sum();
-        figures.insert("faults".to_owned(), all as f64);
+        figures.insert("faults".to_owned(), self.faults.total() as f64);
         if let Some(warnings) = self.warnings {
             figures.insert("warnings_logged".to_owned(), warnings as f64);
         }

@@ -155,3 +155,43 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn told_gone(record: &Record) -> bool {
+        record.look(|state| state.may_be_told_gone(Instant::now()))
+    }
+
+    fn shown(record: &Record, restart: Option<Restart>) -> bool {
+        record.look(|state| state.may_be_shown(Instant::now(), restart))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_lost_the_connection_is_there_until_the_grace_is_over() {
+        let record = Record::default();
+        record.cut(GRACE);
+        assert!(!told_gone(&record) && shown(&record, None));
+        tokio::time::advance(GRACE).await;
+        assert!(told_gone(&record) && shown(&record, None));
+        tokio::time::advance(HELD_LATE).await;
+        assert!(!shown(&record, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_holds_the_seat_that_it_finds_for_longer() {
+        let record = Record::default();
+        record.cut(GRACE);
+        let restart = Restart {
+            over: Instant::now() + Duration::from_secs(2),
+            grace: Duration::from_secs(60),
+        };
+        tokio::time::advance(Duration::from_secs(62)).await;
+        assert!(shown(&record, Some(restart)) && !shown(&record, None));
+        record.left();
+        assert!(told_gone(&record) && !shown(&record, Some(restart)));
+    }
+}

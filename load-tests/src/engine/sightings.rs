@@ -63,3 +63,48 @@ impl Sightings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn id() -> Id {
+        Id::read("0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3").unwrap()
+    }
+
+    /// The worst of a step, ms, and how many.
+    fn seen(books: &Books, step: Step) -> Option<(u64, f64)> {
+        let tick = books.tick(0);
+        let summary = tick.steps.get(&step)?.summary();
+        Some((summary.count, summary.max_ms.round()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_join_is_timed_from_when_it_was_due_whoever_is_told_first() {
+        let (books, sightings, due) = (Books::default(), Sightings::default(), Instant::now());
+        tokio::time::advance(Duration::from_millis(20)).await;
+        sightings.saw_join(id(), &books);
+        sightings.came(id(), due, &books);
+        tokio::time::advance(Duration::from_millis(10)).await;
+        sightings.saw_join(id(), &books);
+        assert_eq!(seen(&books, Step::JoinSeen), Some((2, 30.0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_of_the_life_before_is_not_this_one() {
+        let (books, sightings) = (Books::default(), Sightings::default());
+        sightings.saw_join(id(), &books);
+        tokio::time::advance(Duration::from_millis(5)).await;
+        sightings.came(id(), Instant::now(), &books);
+        assert_eq!(seen(&books, Step::JoinSeen), None);
+        sightings.leaves(id());
+        tokio::time::advance(Duration::from_millis(7)).await;
+        sightings.saw_leave(id(), &books);
+        assert_eq!(seen(&books, Step::LeaveSeen), Some((1, 7.0)));
+        sightings.forget(id());
+        sightings.saw_leave(id(), &books);
+        assert_eq!(seen(&books, Step::LeaveSeen), None);
+    }
+}

@@ -79,6 +79,11 @@ impl Target {
         api.with_context(|| format!("no server at {}", self.addr))
     }
 
+    /// Whether it goes on after the run.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.own.is_none()
+    }
+
     /// The process that may be looked at, if any.
     pub(super) fn process(&self) -> Option<Process> {
         match &self.own {

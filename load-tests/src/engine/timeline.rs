@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::sync::watch as channel;
-
 use super::{
     books::{Step, Tick},
     watch::{Look, Watch},
@@ -15,25 +13,31 @@ use crate::{
     tally::Traffics,
 };
 
-/// How far a run is.
-#[derive(Debug, Clone, Default)]
-pub struct Progress {
+/// How far a run is, once a second.
+#[derive(Debug, Clone)]
+pub struct News<'a> {
     /// The phase.
-    pub phase: String,
-    /// Seconds since the beginning that are over.
+    pub phase: &'a str,
+    /// How many phases there are.
+    pub phases: usize,
+    /// Of the phases, what is over.
     pub elapsed: Duration,
     /// How long all phases take.
     pub of: Duration,
     /// The last second.
     pub second: Second,
+    /// Faults so far.
+    pub faults: u64,
 }
 
+/// Who is told of every second.
+pub type Listener<'a> = &'a dyn Fn(&News<'_>);
+
 /// See above.
-#[derive(Debug)]
 pub(super) struct Timeline<'a> {
     scenario: &'a Scenario,
     processes: usize,
-    progress: &'a channel::Sender<Progress>,
+    listener: Listener<'a>,
     seconds: BTreeMap<u64, Sum>,
     /// Over the whole run.
     pub steps: BTreeMap<Step, Latency>,
@@ -51,18 +55,15 @@ struct Sum {
     traffic: Traffics,
     sent: u64,
     cpu_seconds: f64,
+    faults: u64,
 }
 
 impl<'a> Timeline<'a> {
-    pub(super) fn new(
-        scenario: &'a Scenario,
-        processes: usize,
-        progress: &'a channel::Sender<Progress>,
-    ) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, processes: usize, listener: Listener<'a>) -> Self {
         Self {
             scenario,
             processes,
-            progress,
+            listener,
             seconds: BTreeMap::new(),
             steps: BTreeMap::new(),
             lag: Latency::default(),
@@ -92,12 +93,14 @@ impl<'a> Timeline<'a> {
         };
         let elapsed = Duration::from_secs(second + 1);
         let at = (0..self.scenario.phases.len()).find(|at| elapsed <= self.scenario.span(*at).end);
-        let phase = at.map(|at| self.scenario.phases[at].name.clone());
-        self.progress.send_replace(Progress {
-            phase: phase.unwrap_or_default(),
+        let phases = &self.scenario.phases;
+        (self.listener)(&News {
+            phase: at.map_or("", |at| phases[at].name.as_str()),
+            phases: phases.len(),
             elapsed,
             of: self.scenario.duration(),
             second: shown,
+            faults: self.seconds.get(&second).map_or(0, |sum| sum.faults),
         });
     }
 
@@ -135,11 +138,7 @@ impl<'a> Timeline<'a> {
                 .map(|(step, recorded)| (step.name().to_owned(), recorded.summary()))
                 .collect(),
             server: server(usize::try_from(second).ok()?, looks),
-            // What a process cost before the run began is not known here.
-            client_cores: match before.said {
-                0 => 0.0,
-                _ => now.cpu_seconds - before.cpu_seconds,
-            },
+            client_cores: now.cpu_seconds - before.cpu_seconds,
         })
     }
 
@@ -165,6 +164,7 @@ impl Sum {
         self.open += tick.open;
         self.sent += tick.sent;
         self.cpu_seconds += tick.cpu_seconds;
+        self.faults += tick.faults;
         for (outcome, count) in tick.entries {
             *self.entries.entry(outcome).or_default() += count;
         }

@@ -234,12 +234,14 @@ async fn keep_ticking(
     answers: &Mutex<Stdout>,
     began: Instant,
 ) -> anyhow::Result<()> {
+    sleep_until(began).await;
     let (lag, process) = (Lag::watch(), Process(std::process::id()));
+    let before = process.cpu_seconds()?;
     for second in 0.. {
         sleep_until(began + Duration::from_secs(second + 1)).await;
         let mut tick = stage.books.tick(second);
         tick.lag = lag.late().drain();
-        tick.cpu_seconds = process.cpu_seconds()?;
+        tick.cpu_seconds = process.cpu_seconds()? - before;
         say(&mut *answers.lock().await, &Answer::Tick(Box::new(tick))).await?;
     }
     Ok(())
