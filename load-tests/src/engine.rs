@@ -61,6 +61,8 @@ use crate::{
 const PER_PROCESS: usize = 8000;
 /// Addresses of a process, each of which has 28,000 ports, that rest for a minute after use.
 const HOSTS: usize = 6;
+/// What a process opens besides connections; of the server, files of its database among it.
+const SPARE_DESCRIPTORS: usize = 200;
 /// Everybody has heard the word by then.
 const LEAD: Duration = Duration::from_millis(300);
 /// Connections to a server that has been replaced are found to be broken by then.
@@ -148,6 +150,7 @@ impl<'a> Run<'a> {
         let doors = Doors::open(&target, &cast, !scenario.floods.is_empty()).await?;
         let rooms = doors.all.clone();
         let plans = plans(options, &text(options)?, scenario, &target, (&cast, doors));
+        ensure_descriptors(&plans, &target)?;
         let mut crew = Crew::start(plans).await?;
         let began = Instant::now() + LEAD;
         crew.go(clock::micros() + LEAD.as_micros() as u64).await?;
@@ -296,6 +299,28 @@ fn plans(
         plans[share].people.push((part, query));
     }
     plans
+}
+
+/// Refuses what would only fail for want of descriptors.
+fn ensure_descriptors(plans: &[Plan], target: &Target) -> anyhow::Result<()> {
+    let Some(limit) = child::descriptors() else {
+        return Ok(());
+    };
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let most = most.saturating_sub(SPARE_DESCRIPTORS);
+    let people = || plans.iter().map(|plan| plan.people.len());
+    let server = if target.is_elsewhere() {
+        0
+    } else {
+        people().sum()
+    };
+    let needed = people().max().unwrap_or(0).max(server);
+    anyhow::ensure!(
+        needed <= most,
+        "{needed} people in one process, or at one server, and a process may have {limit} descriptors here: \
+         raise `ulimit -Hn`, or take fewer with --scale"
+    );
+    Ok(())
 }
 
 fn hosts(process: usize) -> Vec<u8> {
