@@ -114,6 +114,15 @@ impl Api {
         })
     }
 
+    /// Whether the server is able to admit.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn is_ready(&mut self) -> anyhow::Result<bool> {
+        let (status, _) = self.send(Method::GET, "/readyz", None).await?;
+        Ok(status.is_success())
+    }
+
     /// Makes a room and an invite into it, and answers the invite's token.
     ///
     /// # Errors

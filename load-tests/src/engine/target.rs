@@ -1,15 +1,20 @@
 //! The server that is measured: one of our own, or one that is there.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use rustix::process::{Pid, test_kill_process};
+use tokio::time::{Instant, sleep};
 
 use super::options::RunOptions;
 use crate::{
     api::Api, fault::Faults, measure::process::Process, scenario::Scenario, server::Server,
 };
 
+/// Longer than a server waits for another to be gone for certain.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+/// How often it is asked.
+const LOOK: Duration = Duration::from_millis(50);
 /// Only ever used for load.
 const SECRET: &str = "a secret that is used for a load test only";
 
@@ -29,10 +34,26 @@ pub(super) struct Target {
 impl Target {
     /// Starts it, or finds it. From the main thread only (see [`crate::child`]).
     pub(super) async fn find(options: &RunOptions, scenario: &Scenario) -> anyhow::Result<Self> {
-        match &options.url {
-            Some(url) => Self::elsewhere(options, url),
-            None => Self::start(options, scenario).await,
+        let target = match &options.url {
+            Some(url) => Self::elsewhere(options, url)?,
+            None => Self::start(options, scenario).await?,
+        };
+        target.ready().await?;
+        Ok(target)
+    }
+
+    /// Waits until it is able to admit: on a PostgreSQL that another one served, which was killed, it waits for that to be
+    /// certain.
+    async fn ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !self.api().await?.is_ready().await? {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "the server is not ready within {READY_WITHIN:?}; see its /readyz"
+            );
+            sleep(LOOK).await;
         }
+        Ok(())
     }
 
     async fn start(options: &RunOptions, scenario: &Scenario) -> anyhow::Result<Self> {
@@ -106,6 +127,7 @@ impl Target {
             server.kill().await?;
         }
         server.revive().await?;
+        self.ready().await?;
         Ok(ended)
     }
 
