@@ -29,6 +29,7 @@ pub(super) struct Crew {
     workers: Vec<Worker>,
     pub ticks: mpsc::Receiver<Tick>,
     dones: mpsc::Receiver<Done>,
+    heard: mpsc::Receiver<()>,
     cue: Cue,
     _readers: JoinSet<()>,
 }
@@ -63,6 +64,7 @@ impl Crew {
     pub(super) async fn start(plans: Vec<Plan>) -> anyhow::Result<Self> {
         let (tick, ticks) = mpsc::channel(HEARD);
         let (done, dones) = mpsc::channel(plans.len().max(1));
+        let (hears, heard) = mpsc::channel(plans.len().max(1));
         let (mut workers, mut all_answers) = (Vec::new(), Vec::new());
         for plan in plans {
             let (worker, answers) = Worker::start(plan).await?;
@@ -74,12 +76,13 @@ impl Crew {
             let Some(Answer::Ready) = hear(&mut answers).await? else {
                 anyhow::bail!("a process with people does not start");
             };
-            readers.spawn(listen(answers, tick.clone(), done.clone()));
+            readers.spawn(listen(answers, tick.clone(), done.clone(), hears.clone()));
         }
         Ok(Self {
             workers,
             ticks,
             dones,
+            heard,
             cue: Cue::default(),
             _readers: readers,
         })
@@ -103,10 +106,15 @@ impl Crew {
         self.tell(&Word::Go { at }).await
     }
 
-    /// Tells everybody something new.
+    /// Tells everybody something new, and waits until all know: what is done to the server next is no surprise to anybody.
     pub(super) async fn cue(&mut self, change: impl FnOnce(&mut Cue)) -> anyhow::Result<()> {
         change(&mut self.cue);
-        self.tell(&Word::Cue(self.cue)).await
+        self.tell(&Word::Cue(self.cue)).await?;
+        for _ in 0..self.workers.len() {
+            let heard = self.heard.recv().await;
+            heard.context("a process with people has ended")?;
+        }
+        Ok(())
     }
 
     /// Has some rosters compared.
@@ -129,10 +137,16 @@ impl Crew {
 }
 
 /// Sorts what a process says, until it ends.
-async fn listen(mut answers: Answers, ticks: mpsc::Sender<Tick>, dones: mpsc::Sender<Done>) {
+async fn listen(
+    mut answers: Answers,
+    ticks: mpsc::Sender<Tick>,
+    dones: mpsc::Sender<Done>,
+    hears: mpsc::Sender<()>,
+) {
     while let Ok(Some(answer)) = hear(&mut answers).await {
         let heard = match answer {
             Answer::Ready => true,
+            Answer::Heard => hears.send(()).await.is_ok(),
             Answer::Tick(tick) => ticks.send(*tick).await.is_ok(),
             Answer::Done(done) => dones.send(*done).await.is_ok(),
         };

@@ -81,6 +81,8 @@ pub(super) enum Word {
 pub(super) enum Answer {
     /// Has its plan.
     Ready,
+    /// Everybody knows the cue.
+    Heard,
     Tick(Box<Tick>),
     Done(Box<Done>),
 }
@@ -115,7 +117,10 @@ async fn work() -> anyhow::Result<()> {
         match word {
             Word::Plan(_) => anyhow::bail!("a second plan"),
             Word::Go { at } => troupe.begin(clock::instant(at)),
-            Word::Cue(cue) => troupe.stage.tell(cue),
+            Word::Cue(cue) => {
+                troupe.stage.tell(cue);
+                troupe.answer(&Answer::Heard).await?;
+            }
             Word::Look => troupe.look(),
             Word::Finish => {
                 let done = troupe.finish().await;
