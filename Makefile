@@ -80,7 +80,8 @@ tools:
 	fi
 
 # What a crowd does to a server: `make load EVENT="drop --connections 15000"`; drop, resume, crowd or stuck. Besides:
-# `soak --duration 1h` (does anything stay behind?) and `deploy` (the server replaced under everybody, then killed).
+# `soak --duration 1h` (does anything stay behind?) and `deploy` (the server replaced under everybody, then killed). Or a scenario,
+# of which `scenarios` lists those that come with it: `make load EVENT="run churn"`.
 EVENT ?= drop
 load:
 	$(CARGO) build --release --package rollcall --bin rollcall

@@ -1,16 +1,19 @@
 //! The server's management API and metrics, over one connection that is kept.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+mod metrics;
+
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, client::conn::http1::SendRequest, header};
+use hyper::{Method, Request, StatusCode, client::conn::http1::SendRequest, header};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
+pub use self::metrics::Metrics;
 use crate::{
     message::Person,
     roster::{Id, Roster},
@@ -26,6 +29,7 @@ const FRESH: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Api {
     addr: SocketAddr,
+    key: Option<String>,
     sender: SendRequest<Full<Bytes>>,
     used_at: Instant,
     _connection: JoinSet<()>,
@@ -51,18 +55,48 @@ struct List {
 }
 
 #[derive(Deserialize)]
-struct Present<'a> {
+struct Page<'a> {
+    seq: u64,
+    occupancy: u64,
     #[serde(borrow)]
     items: Vec<Person<'a>>,
     next_cursor: Option<String>,
 }
 
+/// Who is in a room, as the server has it, and as of which frame.
+#[derive(Debug)]
+pub struct Present {
+    /// Of the last presence frame.
+    pub seq: u64,
+    /// How many.
+    pub occupancy: u64,
+    /// Who.
+    pub roster: Roster,
+}
+
+/// An invite, shown once.
+#[derive(Debug, Deserialize)]
+pub struct Invite {
+    /// What it is revoked by.
+    pub id: String,
+    /// What lets people in.
+    pub token: String,
+}
+
 impl Api {
-    /// Connects.
+    /// Connects to a server that asks for no key.
     ///
     /// # Errors
     /// Nobody listens there.
     pub async fn connect(addr: SocketAddr) -> anyhow::Result<Self> {
+        Self::with_key(addr, None).await
+    }
+
+    /// Connects, with an API key if the server wants one.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub async fn with_key(addr: SocketAddr, key: Option<String>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -73,10 +107,20 @@ impl Api {
         });
         Ok(Self {
             addr,
+            key,
             sender,
             used_at: Instant::now(),
             _connection: task,
         })
+    }
+
+    /// Whether the server is able to admit.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn is_ready(&mut self) -> anyhow::Result<bool> {
+        let (status, _) = self.send(Method::GET, "/readyz", None).await?;
+        Ok(status.is_success())
     }
 
     /// Makes a room and an invite into it, and answers the invite's token.
@@ -98,6 +142,35 @@ impl Api {
         );
         self.ask(Method::POST, "/v1/rooms", Some(settings)).await?;
         self.made_token(&path, json!({})).await
+    }
+
+    /// Makes an invite with these settings into a room.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn invite(&mut self, room: &str, settings: Value) -> anyhow::Result<Invite> {
+        let path = format!("/v1/rooms/{room}/invites");
+        let answer = self.ask(Method::POST, &path, Some(settings)).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Revokes an invite.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn revoke(&mut self, invite: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/invites/{invite}");
+        self.ask(Method::DELETE, &path, None).await.map(drop)
+    }
+
+    /// Has the reaper sweep now, and answers how many rooms it deleted.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn reap(&mut self) -> anyhow::Result<usize> {
+        let answer = self.ask(Method::POST, "/v1/admin/reap", None).await?;
+        let swept: Value = serde_json::from_slice(&answer)?;
+        Ok(swept["rooms"].as_array().map_or(0, Vec::len))
     }
 
     /// Mints an access token for a user of a room.
@@ -142,19 +215,34 @@ impl Api {
     /// # Errors
     /// The server refuses, or says what it must not.
     pub async fn present(&mut self, room: &str) -> anyhow::Result<Roster> {
+        let present = self.present_now(room).await?;
+        Ok(present.context("there is no such room")?.roster)
+    }
+
+    /// The same, with the frame it is as of; `None`: there is no such room.
+    ///
+    /// # Errors
+    /// The server refuses, or says what it must not.
+    pub async fn present_now(&mut self, room: &str) -> anyhow::Result<Option<Present>> {
         let (mut roster, mut after) = (Roster::default(), String::new());
         loop {
             let path = format!("/v1/rooms/{room}/presence?limit={PAGE}{after}");
-            let answer = self.ask(Method::GET, &path, None).await?;
-            let page: Present<'_> = serde_json::from_slice(&answer)?;
+            let Some(answer) = self.look(&path).await? else {
+                return Ok(None);
+            };
+            let page: Page<'_> = serde_json::from_slice(&answer)?;
             for person in &page.items {
                 let id = Id::read(person.id).context("somebody without an id")?;
                 anyhow::ensure!(!roster.insert(id, person), "{person:?} is on two pages");
             }
-            match page.next_cursor {
-                Some(cursor) => after = format!("&cursor={cursor}"),
-                None => return Ok(roster),
-            }
+            let Some(cursor) = page.next_cursor else {
+                return Ok(Some(Present {
+                    seq: page.seq,
+                    occupancy: page.occupancy,
+                    roster,
+                }));
+            };
+            after = format!("&cursor={cursor}");
         }
     }
 
@@ -163,14 +251,29 @@ impl Api {
     /// # Errors
     /// The server refuses.
     pub async fn participants(&mut self, room: &str) -> anyhow::Result<Vec<Participant>> {
+        let everybody = self.participants_ever(room).await?;
+        everybody.context("there is no such room")
+    }
+
+    /// The same; `None`: there is no such room.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn participants_ever(
+        &mut self,
+        room: &str,
+    ) -> anyhow::Result<Option<Vec<Participant>>> {
         let (mut everybody, mut after) = (Vec::new(), String::new());
         loop {
             let path = format!("/v1/rooms/{room}/participants?limit={PAGE}{after}");
-            let page: List = self.read(&path).await?;
+            let Some(answer) = self.look(&path).await? else {
+                return Ok(None);
+            };
+            let page: List = serde_json::from_slice(&answer)?;
             everybody.extend(page.items);
             match page.next_cursor {
                 Some(cursor) => after = format!("&cursor={cursor}"),
-                None => return Ok(everybody),
+                None => return Ok(Some(everybody)),
             }
         }
     }
@@ -190,19 +293,41 @@ impl Api {
         )?)
     }
 
+    /// What is at a path; `None`: nothing.
+    async fn look(&mut self, path: &str) -> anyhow::Result<Option<Bytes>> {
+        let (status, body) = self.send(Method::GET, path, None).await?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status => succeeded(path, status, body).map(Some),
+        }
+    }
+
     async fn ask(
         &mut self,
         method: Method,
         path: &str,
         body: Option<Value>,
     ) -> anyhow::Result<Bytes> {
+        let (status, body) = self.send(method, path, body).await?;
+        succeeded(path, status, body)
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         if self.used_at.elapsed() > FRESH || self.sender.ready().await.is_err() {
-            *self = Self::connect(self.addr).await?;
+            *self = Self::with_key(self.addr, self.key.clone()).await?;
         }
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, self.addr.to_string());
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -216,96 +341,15 @@ impl Api {
             .into_parts();
         let body = body.collect().await?.to_bytes();
         self.used_at = Instant::now();
-        anyhow::ensure!(
-            head.status.is_success(),
-            "{path}: {} {}",
-            head.status,
-            String::from_utf8_lossy(&body)
-        );
-        Ok(body)
+        Ok((head.status, body))
     }
 }
 
-/// Prometheus text: values by name with labels, as written.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics(HashMap<String, f64>);
-
-impl Metrics {
-    fn read(text: &str) -> Self {
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let values = lines.filter_map(|line| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        });
-        Self(values.collect())
-    }
-
-    /// Joins with an outcome: `admitted`, `resumed`, or a problem's code.
-    pub fn joins(&self, outcome: &str) -> u64 {
-        self.get(&format!(r#"rollcall_joins_total{{outcome="{outcome}"}}"#))
-    }
-
-    /// Connections that ended for a reason.
-    pub fn ended(&self, reason: &str) -> u64 {
-        self.get(&format!(
-            r#"rollcall_connections_ended_total{{reason="{reason}"}}"#
-        ))
-    }
-
-    /// Connections with a seat.
-    pub fn connections(&self) -> u64 {
-        self.get("rollcall_connections")
-    }
-
-    /// Seats, grace included.
-    pub fn seats(&self) -> u64 {
-        self.get("rollcall_seats")
-    }
-
-    /// Rooms in memory.
-    pub fn rooms_live(&self) -> u64 {
-        self.get("rollcall_rooms_live")
-    }
-
-    /// Participants waiting for a flush after a failure.
-    pub fn flush_backlog(&self) -> u64 {
-        self.get("rollcall_flush_backlog")
-    }
-
-    /// Flushes that failed.
-    pub fn flush_failures(&self) -> u64 {
-        self.get("rollcall_flush_failures_total")
-    }
-
-    /// Rooms deleted by the reaper.
-    pub fn reaped_rooms(&self) -> u64 {
-        self.get("rollcall_reaped_rooms_total")
-    }
-
-    /// Presence and broadcast frames times their readers.
-    pub fn fanned_out(&self) -> u64 {
-        self.get("rollcall_frames_fanned_out_total")
-    }
-
-    /// What never was counted is zero.
-    fn get(&self, name: &str) -> u64 {
-        self.0.get(name).map_or(0, |value| *value as u64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_read_with_their_labels() {
-        let metrics = Metrics::read(
-            "# HELP rollcall_joins Joins.\nrollcall_joins_total{outcome=\"resumed\"} 7\nrollcall_connections 3\n# EOF\n",
-        );
-        assert_eq!(
-            (metrics.joins("resumed"), metrics.joins("admitted")),
-            (7, 0)
-        );
-        assert_eq!(metrics.connections(), 3);
-    }
+fn succeeded(path: &str, status: StatusCode, body: Bytes) -> anyhow::Result<Bytes> {
+    anyhow::ensure!(
+        status.is_success(),
+        "{path}: {status} {}",
+        String::from_utf8_lossy(&body)
+    );
+    Ok(body)
 }

@@ -56,6 +56,11 @@ pub fn become_program(argv: &[OsString]) -> anyhow::Result<()> {
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
+/// How many descriptors a process may have; `None`: as many as it likes.
+pub fn descriptors() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 /// One descriptor a connection: as many as the hard limit allows.
 ///
 /// # Errors

@@ -27,6 +27,10 @@ pub enum Fault {
     Disturbed,
     /// Who must be admitted was refused.
     Refused,
+    /// Who must be refused was refused with another code, or with none that means something.
+    Misjudged,
+    /// Who must be refused was admitted.
+    Admitted,
     /// A seat was not resumed that was held.
     NotResumed,
     /// A connection ended that had no reason to.
@@ -47,6 +51,31 @@ pub enum Fault {
     Leaked,
     /// The server did not end as it was told to.
     Unclean,
+}
+
+impl Fault {
+    /// All there are, with what their number is called.
+    pub const ALL: [(Self, &'static str); 19] = [
+        (Self::Gap, "gaps"),
+        (Self::Duplicate, "duplicates"),
+        (Self::Stranger, "strangers"),
+        (Self::Ghost, "ghosts"),
+        (Self::Miscount, "miscounts"),
+        (Self::Disturbed, "disturbed"),
+        (Self::Refused, "refused_wrongly"),
+        (Self::Misjudged, "misjudged"),
+        (Self::Admitted, "wrong_admissions"),
+        (Self::NotResumed, "not_resumed"),
+        (Self::Lost, "lost"),
+        (Self::Kept, "kept"),
+        (Self::Unanswered, "unanswered"),
+        (Self::Malformed, "malformed"),
+        (Self::Asked, "asked"),
+        (Self::Logged, "errors_logged"),
+        (Self::Misdated, "misdated"),
+        (Self::Leaked, "leaked"),
+        (Self::Unclean, "unclean"),
+    ];
 }
 
 /// Faults by kind.
@@ -86,6 +115,11 @@ impl Faults {
     /// How many of a kind.
     pub fn count(&self, fault: Fault) -> u64 {
         self.kinds.get(&fault).map_or(0, |found| found.count)
+    }
+
+    /// How many in all.
+    pub fn total(&self) -> u64 {
+        self.kinds.values().map(|found| found.count).sum()
     }
 
     /// Whether there are none.

@@ -226,14 +226,19 @@ fn sight(crowd: &Crowd, tally: &Tally) -> Sight {
     }
 }
 
-async fn say(to: &mut (impl AsyncWrite + Unpin), word: &impl Serialize) -> anyhow::Result<()> {
+/// Writes a line.
+pub(crate) async fn say(
+    to: &mut (impl AsyncWrite + Unpin),
+    word: &impl Serialize,
+) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(word)?;
     line.push(b'\n');
     to.write_all(&line).await?;
     Ok(to.flush().await?)
 }
 
-async fn hear<T: DeserializeOwned>(
+/// Reads a line; `None` at the end.
+pub(crate) async fn hear<T: DeserializeOwned>(
     lines: &mut Lines<impl AsyncBufRead + Unpin>,
 ) -> anyhow::Result<Option<T>> {
     let line = lines.next_line().await?;

@@ -1,6 +1,7 @@
 //! Crowds of scripted clients that measure a Rollcall server while they check what it tells them.
 //!
 //! ```text
+//! scenario ─▶ engine ───▶ outcome  (a file that says who comes when; thousands of clients; what was found)
 //! events  ──▶ population ──▶ holder   (thousands of clients in a process of their own)
 //!    │             └───────▶ client   (a script, a replayer, a tally) ──▶ wire
 //!    ├──▶ server, api, probe          (the server under test, and who asks it how it does)
@@ -14,8 +15,10 @@ pub mod api;
 pub mod chance;
 pub mod child;
 pub mod client;
+pub mod clock;
 pub mod crowd;
 pub mod departure;
+pub mod engine;
 pub mod events;
 pub mod fault;
 pub mod floor;
@@ -30,6 +33,8 @@ pub mod probe;
 pub mod replay;
 pub mod report;
 pub mod roster;
+pub mod run;
+pub mod scenario;
 pub mod script;
 pub mod server;
 pub mod tally;

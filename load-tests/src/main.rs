@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall_load::{
-    child, events, floor, holder,
+    child, engine, events, floor, holder,
     options::{Command, Options},
+    run,
 };
 
 /// The floor is measured with it (see [`floor`]).
@@ -14,10 +15,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let done = match Options::parse().command {
+        Command::Run(options) if options.print => run::print(&options).map(|()| true),
+        Command::Run(options) => run::run(&options),
+        Command::Scenarios => run::list().map(|()| true),
+        Command::Event(event) => events::run(&event),
+        Command::Work => child::die_with_parent().and_then(|()| engine::worker::run()),
         Command::Hold => child::die_with_parent().and_then(|()| holder::run()),
         Command::Floor => child::die_with_parent().and_then(|()| floor::run()),
         Command::Become(program) => child::become_program(&program.argv).map(|()| true),
-        Command::Event(event) => events::run(&event),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

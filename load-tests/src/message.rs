@@ -42,6 +42,8 @@ pub struct Message<'a> {
     /// Why a message was not carried out.
     #[serde(borrow)]
     pub code: Option<Cow<'a, str>>,
+    /// How often a heartbeat is asked for.
+    pub heartbeat_interval_ms: Option<u64>,
     /// The server's clock.
     pub server_time: Option<&'a str>,
     /// When to come back.

@@ -4,6 +4,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::engine::RunOptions;
+
 /// Measures what a crowd does to a Rollcall server, and checks what the server tells the crowd.
 ///
 /// Each event starts a `rollcall serve` of its own and ends it. Exit code 1: something was told wrong, or the run failed.
@@ -21,6 +23,15 @@ pub enum Command {
     /// An event to measure.
     #[command(flatten)]
     Event(Event),
+    /// Run a scenario: who comes when and does what, out of a file
+    ///
+    /// Exit code 1: something was told wrong, a threshold was missed, or the run failed.
+    Run(Box<RunOptions>),
+    /// List the scenarios that come with this program
+    Scenarios,
+    /// Be people of a scenario for another rollcall-load: orders on standard input, answers on standard output
+    #[command(hide = true)]
+    Work,
     /// Hold clients for another rollcall-load: orders on standard input, reports on standard output
     #[command(hide = true)]
     Hold,

@@ -69,6 +69,11 @@ impl Replay {
         self.own
     }
 
+    /// Of the last snapshot or frame.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// How many are here.
     pub fn occupancy(&self) -> u64 {
         self.occupancy

@@ -1,10 +1,26 @@
 //! Who is in a room, as small as it can be kept: ten thousand clients of one room may each hold ten thousand members.
 
+use std::fmt;
+
 use crate::message::Person;
 
 /// A participant's id as it is on the wire, without the dashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 16]);
+
+impl fmt::Debug for Id {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(at, 4 | 6 | 8 | 10) {
+                "-"
+            } else {
+                ""
+            };
+            write!(to, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
 
 impl Id {
     /// `None`: it is not a UUID.

@@ -135,6 +135,15 @@ impl Traffics {
             })
     }
 
+    /// Takes in those of somebody else.
+    pub fn add(&mut self, others: &Self) {
+        for (kind, other) in &others.0 {
+            let sum = self.0.entry(kind.clone()).or_default();
+            sum.frames += other.frames;
+            sum.bytes += other.bytes;
+        }
+    }
+
     /// What came since `before`.
     pub fn since(&self, before: &Self) -> Self {
         let since = self.0.iter().map(|(kind, now)| {

@@ -48,6 +48,15 @@ impl Route {
         }
     }
 
+    /// The same while the server is on this machine's loopback; otherwise from whatever address leads there.
+    pub fn toward(to: SocketAddr, host: u8) -> Self {
+        let mut route = Self::local(to, host);
+        if !to.ip().is_loopback() {
+            route.from = Ipv4Addr::UNSPECIFIED.into();
+        }
+        route
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -167,6 +176,14 @@ impl Socket {
     /// The connection broke.
     pub async fn pong(&mut self, payload: &[u8]) -> io::Result<()> {
         self.send(0x8a, payload).await
+    }
+
+    /// Sends bytes as they are, which need not be a frame.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
     }
 
     async fn send(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {

@@ -5,8 +5,11 @@
     reason = "a test that cannot go on should say where"
 )]
 
-use std::{path::PathBuf, process::Command};
+mod harness;
 
+use std::process::Command;
+
+use harness::server;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,17 +29,6 @@ fn run(event: &[&str]) -> Value {
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "{event:?}\n{said}");
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
-}
-
-/// The server's binary: cargo names only those of this package to a test, so it is looked for beside this one.
-fn server() -> PathBuf {
-    let server = PathBuf::from(env!("CARGO_BIN_EXE_rollcall-load")).with_file_name("rollcall");
-    assert!(
-        server.is_file(),
-        "{} is not built: run `cargo build --workspace` first, as `make test` does",
-        server.display()
-    );
-    server
 }
 
 fn figure(report: &Value, name: &str) -> f64 {

@@ -69,6 +69,20 @@ impl Latency {
         )
     }
 
+    /// The same, and begins again; what it recorded in is used again too.
+    pub fn drain(&self) -> Recorded {
+        let recorded = self.recorded();
+        self.0.lock().reset();
+        recorded
+    }
+
+    /// What this share of all values is not above, ms; `None` without any.
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        let histogram = self.0.lock();
+        let value = histogram.value_at_quantile(share);
+        (!histogram.is_empty()).then_some(value as f64 / 1000.0)
+    }
+
     /// Takes in what another process recorded.
     pub fn merge(&self, recorded: &Recorded) {
         let mut histogram = self.0.lock();
@@ -82,6 +96,23 @@ impl Recorded {
     /// How many.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Whether nothing was.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes in what another process recorded.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    /// In milliseconds.
+    pub fn summary(&self) -> Summary {
+        let all = Latency::default();
+        all.merge(self);
+        all.summary()
     }
 }
 

@@ -64,7 +64,11 @@ impl Process {
         Ok(kib.context("smaps_rollup without Rss")? * 1024)
     }
 
-    fn cpu_seconds(self) -> anyhow::Result<f64> {
+    /// Processor time so far, seconds.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cpu_seconds(self) -> anyhow::Result<f64> {
         let text = self.read("stat")?;
         // The name is in brackets, and may hold spaces; user and system time are the 14th and 15th field.
         let (_, fields) = text.rsplit_once(')').context("stat without a name")?;

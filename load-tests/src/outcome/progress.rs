@@ -51,9 +51,12 @@ impl Progress {
         }
     }
 
-    /// The next phase begins, of so many. Shown with the next second.
+    /// The phase, of so many; another name is the next one. Shown with the next second.
     pub fn phase(&self, name: &str, of: usize) {
         let mut now = self.now.lock();
+        if now.phase == name {
+            return;
+        }
         name.clone_into(&mut now.phase);
         now.number += 1;
         now.of = of;
