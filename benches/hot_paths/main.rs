@@ -22,9 +22,10 @@ mod wire;
 use std::time::Duration;
 
 use divan::{AllocProfiler, Divan};
+use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
-static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+static ALLOCATIONS: AllocProfiler<Jemalloc> = AllocProfiler::new(Jemalloc);
 
 fn main() {
     let is_told = |word: &str| std::env::args().any(|argument| argument == word);

@@ -1,13 +1,14 @@
 //! What the process holds and uses.
 
-use std::{alloc::System, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::Context;
 use cap::Cap;
+use tikv_jemallocator::Jemalloc;
 
 /// The server's own allocator, with a count of what is in use. The count is one atomic, a few nanoseconds a call.
 #[global_allocator]
-static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
+static MEMORY: Cap<Jemalloc> = Cap::new(Jemalloc, usize::MAX);
 
 /// Memory at one moment.
 #[derive(Debug, Clone, Copy)]

@@ -53,6 +53,15 @@ impl Metrics {
         self.get("rollcall_flush_failures_total")
     }
 
+    /// Seconds that all flushes took together, and how many there were.
+    pub fn flushes(&self) -> (f64, u64) {
+        let seconds = self.0.get("rollcall_flush_seconds_sum");
+        (
+            seconds.copied().unwrap_or(0.0),
+            self.get("rollcall_flush_seconds_count"),
+        )
+    }
+
     /// Rooms deleted by the reaper.
     pub fn reaped_rooms(&self) -> u64 {
         self.get("rollcall_reaped_rooms_total")

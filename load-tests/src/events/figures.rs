@@ -181,6 +181,7 @@ fn growth(options: &FiguresOptions, ours: &Found, floor: &Found) -> Table {
             of(ours, |sitting| sitting.bytes_per_connection),
             of(ours, |sitting| sitting.cpu_us_per_heartbeat),
             of(ours, |sitting| sitting.cpu_us_per_join),
+            of(ours, |sitting| sitting.flush_ms),
             of(floor, |sitting| sitting.bytes_per_connection),
             of(floor, |sitting| sitting.cpu_us_per_heartbeat),
         ]
@@ -191,6 +192,7 @@ fn growth(options: &FiguresOptions, ours: &Found, floor: &Found) -> Table {
             "bytes each",
             "µs/heartbeat",
             "µs/join",
+            "ms/flush",
             "floor bytes",
             "floor µs/hb",
         ],

@@ -39,6 +39,8 @@ pub(super) struct Sitting {
     pub(super) cpu_us_per_join: f64,
     pub(super) joins_per_second: f64,
     pub(super) idle_percent: f64,
+    /// Of flushes of everybody; NaN: there was none.
+    pub(super) flush_ms: f64,
 }
 
 pub(super) async fn measure(
@@ -56,12 +58,14 @@ pub(super) async fn measure(
     let (filled, took) = (process.cost()?, began.elapsed());
     sleep(HEARTBEAT + SETTLE).await;
 
+    let flushed = subject.flushes().await?;
     let heard = acks(&mut held, tally).await?;
     let at_first = process.cost()?;
     sleep(WINDOW).await;
     let at_last = process.cost()?;
     let heartbeats = acks(&mut held, tally).await? - heard;
 
+    let (seconds, flushes) = subject.flushes().await?;
     for holder in &mut held {
         holder.hush().await?;
     }
@@ -81,6 +85,7 @@ pub(super) async fn measure(
         cpu_us_per_join: filled.cpu_since(&before) * 1e6 / each,
         joins_per_second: each / took.as_secs_f64(),
         idle_percent: idle * 100.0,
+        flush_ms: (seconds - flushed.0) * 1000.0 / (flushes - flushed.1) as f64,
     })
 }
 

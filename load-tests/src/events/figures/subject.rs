@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    api::Api,
     crowd::Ticket,
     fault::Faults,
     floor::Floor,
@@ -79,6 +80,17 @@ impl Subject {
         match &self.running {
             Running::Rollcall(server) => server.process(),
             Running::Floor(floor) => floor.process(),
+        }
+    }
+
+    /// Seconds that its flushes have taken together, and how many there were; the floor has none.
+    pub(super) async fn flushes(&self) -> anyhow::Result<(f64, u64)> {
+        match &self.running {
+            Running::Rollcall(server) => {
+                let mut api = Api::connect(server.addr()).await?;
+                Ok(api.metrics().await?.flushes())
+            }
+            Running::Floor(_) => Ok((0.0, 0)),
         }
     }
 
