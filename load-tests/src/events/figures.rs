@@ -101,20 +101,23 @@ impl Found {
         Ok(())
     }
 
+    /// Something in each round of a size, in order.
+    fn each(&self, connections: usize, figure: impl Fn(&Sitting) -> f64) -> Vec<f64> {
+        let sittings = self.sittings.iter();
+        let of_size = sittings.filter(|sitting| sitting.connections == connections);
+        of_size.map(figure).collect()
+    }
+
     /// The median of something over the rounds of a size; NaN if there was none.
     fn median(&self, connections: usize, figure: impl Fn(&Sitting) -> f64) -> f64 {
-        let sittings = self.sittings.iter();
-        median(
-            sittings
-                .filter(|sitting| sitting.connections == connections)
-                .map(figure),
-        )
+        median(self.each(connections, figure))
     }
 }
 
 fn tell(report: &mut Report, connections: usize, ours: &Found, floor: &Found) {
     let heartbeat =
         |found: &Found| found.median(connections, |sitting| sitting.cpu_us_per_heartbeat);
+    let each = |found: &Found| found.each(connections, |sitting| sitting.cpu_us_per_heartbeat);
     let bytes = |found: &Found| found.median(connections, |sitting| sitting.bytes_per_connection);
     report.aimed(
         format!("{connections}: bytes a connection"),
@@ -130,7 +133,7 @@ fn tell(report: &mut Report, connections: usize, ours: &Found, floor: &Found) {
             heartbeat(floor),
             "µs",
         );
-        let ratio = heartbeat(ours) / heartbeat(floor);
+        let ratio = ratio(each(ours), each(floor));
         report.aimed(
             "… a heartbeat, against the floor's",
             ratio,
@@ -155,7 +158,7 @@ fn tell(report: &mut Report, connections: usize, ours: &Found, floor: &Found) {
 }
 
 fn tell_rest(report: &mut Report, ours: &Found, floor: &Found) {
-    let burst = |found: &Found| median(found.bursts.iter().copied());
+    let burst = |found: &Found| median(found.bursts.clone());
     if !ours.bursts.is_empty() {
         report.figure(
             "burst of 200: round trips a processor second",
@@ -165,11 +168,11 @@ fn tell_rest(report: &mut Report, ours: &Found, floor: &Found) {
         report.figure("… the floor", burst(floor), "");
         report.figure(
             "… against the floor's (reach 0.8, stretch 0.95)",
-            burst(ours) / burst(floor),
+            ratio(ours.bursts.clone(), floor.bursts.clone()),
             "×",
         );
     }
-    let seen = median(ours.joins_seen.iter().copied());
+    let seen = median(ours.joins_seen.clone());
     report.aimed("a join seen by all 8 members, p50", seen, "ms", JOIN_SEEN);
 }
 
@@ -200,8 +203,13 @@ fn growth(options: &FiguresOptions, ours: &Found, floor: &Found) -> Table {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+/// The median of the rounds' own ratios: what else the machine does changes from round to round, and less within one.
+fn ratio(ours: Vec<f64>, floor: Vec<f64>) -> f64 {
+    let rounds = ours.into_iter().zip(floor);
+    median(rounds.map(|(ours, floor)| ours / floor).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
