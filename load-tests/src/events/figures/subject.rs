@@ -1,6 +1,9 @@
 //! A server to measure: ours, or the floor.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     api::Api,
@@ -13,6 +16,11 @@ use crate::{
     server::Server,
     tally::Tally,
 };
+
+/// One that was killed keeps the database for a while.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How often a server is asked until then.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Which.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +50,7 @@ impl Subject {
         flags: &[String],
     ) -> anyhow::Result<Self> {
         let running = match kind {
-            Kind::Rollcall => Running::Rollcall(Server::start(common, flags).await?),
+            Kind::Rollcall => Running::Rollcall(ready(Server::start(common, flags).await?).await?),
             Kind::Floor => Running::Floor(Floor::start().await?),
         };
         Ok(Self {
@@ -111,4 +119,15 @@ impl Subject {
         tally.with_faults(|all| all.merge(faults));
         Ok(())
     }
+}
+
+async fn ready(server: Server) -> anyhow::Result<Server> {
+    let asking = async {
+        while !Api::connect(server.addr()).await?.is_ready().await? {
+            sleep(LOOK).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(READY_WITHIN, asking).await.context("not ready")??;
+    Ok(server)
 }
