@@ -237,3 +237,22 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// What a function would answer, without a call.
+    fn size_of_answer<A, B, C, T>(_: impl Fn(A, B, C) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    /// A connection's memory is mostly this: something awaited in the wrong place doubles it, and nobody notices.
+    #[test]
+    fn a_connection_that_waits_stays_small() {
+        let size = size_of_answer(run::<TcpStream>);
+        assert!(size <= 768, "{size} bytes");
+    }
+}

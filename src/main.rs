@@ -51,8 +51,8 @@ fn serve(options: &Options) -> ExitCode {
     code
 }
 
-/// One fewer than cores: what accepts, admits and writes needs its share too, and waking one more thread than there is work
-/// for is what a heartbeat pays for most (docs/performance.md).
+/// One fewer than cores: what accepts, admits and writes keeps a share that heartbeats cannot take. In processor time a heartbeat
+/// one thread or two made no difference (docs/performance.md).
 fn default_threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     cores.saturating_sub(1).max(1)

@@ -279,6 +279,10 @@ fn every_rule_has_a_sentence() {
             "--handshakes-per-second 0",
             "--handshakes-per-second (0) must be a number from 1",
         ),
+        (
+            "--connection-threads 0",
+            "--connection-threads (0) must be a number from 1 to 1024",
+        ),
         ("--join-queue 0", "--join-queue (0) must be a number from 1"),
     ];
     for (words, sentence) in rows {
