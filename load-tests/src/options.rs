@@ -210,6 +210,9 @@ pub struct FiguresOptions {
     /// How often everything is measured; the report has the medians
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: usize,
+    /// How long heartbeats are counted, one a connection in each half of it; bursts and silence last as long
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub window: Duration,
     /// Measure the server only: no floor beside it, no bursts
     #[arg(long)]
     pub alone: bool,

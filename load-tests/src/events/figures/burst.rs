@@ -1,6 +1,6 @@
 //! Two hundred connections that each send the next heartbeat when the last is answered: what the server can do at most.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{
     task::JoinSet,
@@ -18,8 +18,6 @@ use crate::{
 
 /// TARGETS.md, section 1.
 const CONNECTIONS: usize = 200;
-/// How long they go on.
-const DURATION: Duration = Duration::from_secs(5);
 /// Nobody is told to slow down.
 const UNLIMITED: [&str; 4] = [
     "--messages-per-second",
@@ -39,12 +37,12 @@ pub(super) async fn measure(
     let subject = Subject::start(kind, &options.common, &flags).await?;
     let clients = connect(&subject, options.room, tally).await?;
     let before = subject.process().cost()?;
-    let until = Instant::now() + DURATION;
+    let until = Instant::now() + options.window;
     let mut tasks = JoinSet::new();
     for client in clients {
         tasks.spawn(beat(client, until));
     }
-    sleep(DURATION).await;
+    sleep(options.window).await;
     let cpu = subject.process().cost()?.cpu_since(&before);
     let mut trips = 0;
     while let Some(done) = tasks.join_next().await {

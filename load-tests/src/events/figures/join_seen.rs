@@ -16,7 +16,7 @@ use crate::{
 
 /// TARGETS.md, section 1.
 const MEMBERS: usize = 8;
-/// Joins, one after the other.
+/// Joins, one after the other, as far as they go into the window.
 const JOINS: usize = 100;
 /// Between two joins, so that a window of changes told together has passed.
 const PAUSE: Duration = Duration::from_millis(120);
@@ -33,7 +33,11 @@ pub(super) async fn measure(options: &FiguresOptions, tally: &Arc<Tally>) -> any
         members.push(enter(&route, &ticket.query, tally).await?);
     }
     let seen = Latency::default();
+    let until = Instant::now() + options.window;
     for ticket in newcomers {
+        if Instant::now() > until {
+            break;
+        }
         sleep(PAUSE).await;
         let began = Instant::now();
         let newcomer = enter(&route, &ticket.query, tally).await?;

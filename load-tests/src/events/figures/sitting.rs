@@ -21,12 +21,6 @@ const HOSTS: usize = 8;
 const ABREAST: usize = 32;
 /// How long all of them may take to enter.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// One heartbeat a connection in this time.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long heartbeats are counted.
-const WINDOW: Duration = Duration::from_secs(10);
-/// How long nobody says anything; pings come later.
-const IDLE: Duration = Duration::from_secs(10);
 /// Until nothing of what came before is still going on.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -53,15 +47,16 @@ pub(super) async fn measure(
     let empty = process.cost()?;
     let tickets = subject.tickets(connections, options.room).await?;
     let (before, began) = (process.cost()?, Instant::now());
-    let mut held = hold(subject, tickets).await?;
+    let heartbeat = options.window / 2;
+    let mut held = hold(subject, tickets, heartbeat).await?;
     enter(&mut held, tally).await?;
     let (filled, took) = (process.cost()?, began.elapsed());
-    sleep(HEARTBEAT + SETTLE).await;
+    sleep(heartbeat + SETTLE).await;
 
     let flushed = subject.flushes().await?;
     let heard = acks(&mut held, tally).await?;
     let at_first = process.cost()?;
-    sleep(WINDOW).await;
+    sleep(options.window).await;
     let at_last = process.cost()?;
     let heartbeats = acks(&mut held, tally).await? - heard;
 
@@ -71,7 +66,7 @@ pub(super) async fn measure(
     }
     sleep(SETTLE).await;
     let (quiet, since) = (process.cost()?, Instant::now());
-    sleep(IDLE).await;
+    sleep(options.window).await;
     let idle = process.cost()?.cpu_since(&quiet) / since.elapsed().as_secs_f64();
     for mut holder in held {
         holder.kill()?;
@@ -89,7 +84,11 @@ pub(super) async fn measure(
     })
 }
 
-async fn hold(subject: &Subject, tickets: Vec<Ticket>) -> anyhow::Result<Vec<Holder>> {
+async fn hold(
+    subject: &Subject,
+    tickets: Vec<Ticket>,
+    heartbeat: Duration,
+) -> anyhow::Result<Vec<Holder>> {
     let holders = tickets.len().div_ceil(PER_HOLDER).max(2);
     let hosts: Vec<u8> = (2..).take(HOSTS).collect();
     let mut held = Vec::new();
@@ -100,7 +99,7 @@ async fn hold(subject: &Subject, tickets: Vec<Ticket>) -> anyhow::Result<Vec<Hol
             tickets: tickets.to_vec(),
             pace: Pace::Abreast(ABREAST),
             script: Script {
-                heartbeat: Some(HEARTBEAT),
+                heartbeat: Some(heartbeat),
                 ..Script::default()
             },
             within: PATIENCE,

@@ -1,26 +1,16 @@
 //! What all tests of this crate need: both programs, a server to talk to, and what a run found.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should say where"
-)]
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "every test file uses some of it"
-)]
-
 use std::{
-    fs::{self, File},
+    fs,
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::Duration,
+    thread,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 /// The server's binary: cargo names only those of this package to a test, so it is looked for beside this one.
 pub(crate) fn server() -> PathBuf {
@@ -86,28 +76,23 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let log = folder.path().join("log");
         let database = format!("sqlite://{}", folder.path().join("rollcall.db").display());
         let mut child = Command::new(server())
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
             .args(["--handshakes-per-second", "none"])
             .args(["--database-url", &database])
             .stdout(Stdio::null())
-            .stderr(File::create(&log).unwrap())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let addr = loop {
-            if let Some(addr) = listening(&log) {
-                break addr;
-            }
-            assert!(
-                child.try_wait().unwrap().is_none() && Instant::now() < deadline,
-                "the server does not listen: {}",
-                fs::read_to_string(&log).unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        };
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let addr = log
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| listening(&line))
+            .expect("the server ended before it listened");
+        // Or its log would fill the pipe; it ends with the server.
+        thread::spawn(move || log.for_each(drop));
         Self {
             child,
             addr,
@@ -127,11 +112,9 @@ impl Drop for Running {
     }
 }
 
-fn listening(log: &Path) -> Option<SocketAddr> {
-    let text = fs::read_to_string(log).unwrap();
-    let mut lines = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let line = lines.find(|line| line["message"] == "listening")?;
-    line["address"].as_str()?.parse().ok()
+/// The address in the line that says it.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let is_it = line["message"] == "listening";
+    is_it.then(|| line["address"].as_str()?.parse().ok())?
 }

@@ -1,10 +1,8 @@
 //! Scenarios that come with the program, small and short, against the debug build of the server: nothing is told wrong.
 
-mod harness;
-
 use std::process::Command;
 
-use harness::{Run, Running, server};
+use crate::harness::{Run, Running, server};
 
 /// Runs one against a server of its own.
 fn run(scenario: &str, words: &[&str]) -> Run {
@@ -203,6 +201,6 @@ fn scenarios_are_listed_and_printed() {
     assert_eq!(listed.lines().count(), 10, "{listed}");
     assert_eq!(
         say(&["run", "night", "--print"]),
-        include_str!("../scenarios/night.toml")
+        include_str!("../../scenarios/night.toml")
     );
 }

@@ -1,17 +1,9 @@
 //! A run catches a server that lies. Between the people and an honest server is somebody who changes what it says.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should say where"
-)]
-
-mod harness;
-mod liar;
-
 use std::fs;
 
-use harness::{Run, Running};
-use liar::{Liar, Lie};
+use crate::harness::{Run, Running};
+use crate::liar::{Liar, Lie};
 use tempfile::TempDir;
 
 /// Few people in small rooms, who come one after the other and stay.

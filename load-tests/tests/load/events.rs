@@ -1,15 +1,8 @@
 //! Every event, small and short, against the debug build of the server: nothing is told wrong, and the report says what it must.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on should say where"
-)]
-
-mod harness;
-
 use std::process::Command;
 
-use harness::server;
+use crate::harness::server;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -129,4 +122,31 @@ fn r5_nobody_is_seen_to_leave_when_the_server_is_replaced() {
     assert_eq!(figure(&report, "SIGTERM: told when to come back"), 40.0);
     assert_eq!(figure(&report, "kill -9: do not come back"), 1.0);
     assert_eq!(figure(&report, "kill -9: leave frames of who did not"), 7.0);
+}
+
+#[test]
+fn the_server_is_measured_beside_the_floor() {
+    let report = run(&[
+        "figures",
+        "--connections",
+        "16",
+        "--rounds",
+        "1",
+        "--window",
+        "1s",
+    ]);
+    let ratio = "… a heartbeat, against the floor's";
+    assert!(
+        report["figures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["name"] == ratio)
+    );
+    let bytes = figure(&report, "16: bytes a connection");
+    assert!(bytes > 0.0, "{bytes}");
+    let trips = "burst of 200: round trips a processor second";
+    assert!(figure(&report, trips) > 100.0);
+    let seen = figure(&report, "a join seen by all 8 members, p50");
+    assert!(seen > 0.0 && seen < 10_000.0, "{seen}");
 }
