@@ -34,7 +34,7 @@ use crate::{
     clock::Clock,
     flusher::Flusher,
     hub::{Full, Hub, Reservation},
-    metrics::Metrics,
+    metrics::{Limit, Metrics},
     store::{RoomSettings, Store, StoreError},
     telemetry::chain,
 };
@@ -236,7 +236,10 @@ impl Admission {
                 ask: ask.clone(),
                 answer,
             })
-            .map_err(|_| overloaded())?;
+            .map_err(|_| {
+                self.inner.metrics.limited(Limit::JoinQueue);
+                overloaded()
+            })?;
         match timeout(DECIDE_WITHIN, decided).await {
             Ok(Ok(Ok(seat))) => Ok(self.admitted(seat.reservation, &ask, seat.user_id)),
             Ok(Ok(Err(problem))) => Err(problem),
@@ -320,7 +323,10 @@ impl Admission {
                 .admits(row, plan.id)
                 .map(|()| row.view())
                 .map_err(refuse_full),
-            None => Ok(worker::unborn(&plan, now)),
+            None => hub
+                .has_space()
+                .map(|()| worker::unborn(&plan, now))
+                .map_err(refuse_full),
         }
     }
 }
@@ -331,6 +337,7 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The refusal of a full room.
 fn refuse_full(full: Full) -> Problem {
     match full {
+        Full::Rooms => overloaded(),
         Full::Room => Problem::new(ProblemCode::RoomFull, "This room is full."),
         Full::Connections => Problem::new(
             ProblemCode::TooManyConnections,

@@ -14,14 +14,19 @@ mod resolve;
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
+use ipnet::IpNet;
 use rollcall_protocol::OnIdle;
 use serde_json::Map;
 
-use crate::store::{NodeTerms, RoomSettings};
+use crate::{
+    doors::ForwardedHeader,
+    store::{NodeTerms, RoomSettings},
+    tls::TlsFiles,
+};
 
 pub(crate) use self::parse::api_keys_in;
 pub use self::{
@@ -51,6 +56,8 @@ pub struct Config {
     pub room_idle_timeout: Duration,
     /// When a room that does not say otherwise ends, however busy; `None`: never.
     pub room_max_age: Option<Duration>,
+    /// The most seats of a room that does not say otherwise; `None`: any number.
+    pub room_max_participants: Option<u32>,
     /// How often idle rooms are deleted.
     pub reap_interval: Duration,
     /// Only rooms older than this are deleted.
@@ -70,8 +77,12 @@ pub struct Config {
     /// Origins besides our own that browsers may come from, as browsers write them: lower case, no default port. The
     /// host may begin with `*.`, which stands for one or more labels.
     pub allowed_origins: Vec<String>,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Whose word about the client is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where they say it; `None`: in `X-Forwarded-For`, or where that is missing in `Forwarded`.
+    pub forwarded_header: Option<ForwardedHeader>,
+    /// What TLS is spoken with; `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// How browsers reach this server; no trailing slash.
     pub public_url: Option<String>,
     /// Where invite links lead; holds `{token}` or `{invite}`.
@@ -93,6 +104,8 @@ pub struct Config {
 pub struct Limits {
     /// Connections of this process; `None`: as many as the operating system allows.
     pub max_connections: Option<usize>,
+    /// Connections of one address (an IPv6 /64); `None`: no limit.
+    pub connections_per_address: Option<usize>,
     /// Connections of one participant.
     pub connections_per_participant: usize,
     /// Size of an assembled message.
@@ -105,14 +118,24 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Messages one connection may send at once after being quiet.
     pub message_burst: u32,
+    /// Bytes of messages per second of one connection, and twice that after being quiet.
+    pub bytes_per_second: u64,
     /// Frames per second that broadcasts may cause in one room.
     pub fanout_frames_per_second: u32,
     /// Bytes per second that broadcasts may cause in one room.
     pub fanout_bytes_per_second: u64,
     /// Seats beyond which clients are sent the occupancy only.
     pub roster_limit: usize,
+    /// Rooms with somebody in them; `None`: no limit.
+    pub max_rooms: Option<usize>,
     /// Requests to connect per second and address; `None`: no limit.
     pub handshakes_per_second: Option<u32>,
+    /// Requests to connect per second from everywhere together; `None`: no limit.
+    pub total_handshakes_per_second: Option<u32>,
+    /// Credentials that are none, per minute and address, before it has to wait; `None`: any number.
+    pub failed_credentials_per_minute: Option<u32>,
+    /// How long a request's head, or a TLS handshake, may take to arrive; also how long a connection may idle between requests.
+    pub handshake_timeout: Duration,
     /// Joins that may wait for a commit; further ones are told to come back.
     pub join_queue: usize,
 }
@@ -143,6 +166,7 @@ impl Config {
             restart_grace: Duration::from_secs(60),
             room_idle_timeout: Duration::from_secs(60 * 60),
             room_max_age: None,
+            room_max_participants: None,
             reap_interval: Duration::from_secs(15 * 60),
             reap_min_age: None,
             reap_below_participants: None,
@@ -153,6 +177,8 @@ impl Config {
             jwt_audience: None,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            forwarded_header: None,
+            tls: None,
             public_url: None,
             invite_url: None,
             drain_timeout: Duration::from_secs(10),
@@ -173,7 +199,7 @@ impl Config {
         RoomSettings {
             idle_timeout: Some(self.room_idle_timeout),
             on_idle: OnIdle::Delete,
-            max_participants: None,
+            max_participants: self.room_max_participants,
             max_age: self.room_max_age,
             metadata: Map::new(),
         }
@@ -201,17 +227,27 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: None,
+            // More than one machine behind one address ever opens, and less than what a server of any size may hold.
+            connections_per_address: Some(20_000),
             connections_per_participant: 10,
             message_bytes: 16 * 1024,
             state_bytes: 4 * 1024,
             metadata_bytes: 4 * 1024,
             messages_per_second: 30,
             message_burst: 60,
+            // As much as the largest messages at their own limit.
+            bytes_per_second: 512 * 1024,
             fanout_frames_per_second: 20_000,
             fanout_bytes_per_second: 16 * 1024 * 1024,
             roster_limit: 1_000,
             // One address may be a whole school; this only stops a client that reconnects in a tight loop.
             handshakes_per_second: Some(5_000),
+            // Twice what a database commits on a core or two.
+            total_handshakes_per_second: Some(10_000),
+            // Guessing 128 bits takes rather more.
+            failed_credentials_per_minute: Some(300),
+            handshake_timeout: Duration::from_secs(10),
+            max_rooms: None,
             join_queue: 4_096,
         }
     }

@@ -220,10 +220,10 @@ impl Client {
     ) -> Result<Option<ServerMessage>, Ending> {
         match message {
             Message::Text(text) => inbox.take_text(self, &text),
-            Message::Binary(_) => inbox.take_binary(&self.deps.config.limits),
+            Message::Binary(bytes) => inbox.take_binary(&self.deps, bytes.len()),
             // tungstenite has queued the Pong.
-            Message::Ping(_) | Message::Pong(_) => {
-                inbox.take_control(&self.deps.config.limits)?;
+            Message::Ping(bytes) | Message::Pong(bytes) => {
+                inbox.take_control(&self.deps, bytes.len())?;
                 Ok(None)
             }
             Message::Close(frame) => {

@@ -3,13 +3,16 @@
 pub mod api;
 mod connect;
 mod guard;
+mod headers;
+mod origin;
 mod pages;
 mod problem;
+pub(crate) mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use rollcall_protocol::{Problem, ProblemCode};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,9 +22,10 @@ use crate::{
     clock::Clock,
     config::Config,
     connection::Deps,
+    doors::{Doors, Turned},
     flusher::Flusher,
     hub::Hub,
-    metrics::Metrics,
+    metrics::{Limit, Metrics},
     node::{Node, Readiness},
     reaper::Reaper,
     store::Store,
@@ -69,26 +73,34 @@ pub struct Parts {
     pub listen: SocketAddr,
     /// Whether joins are decided at the moment.
     pub readiness: Arc<Readiness>,
-    /// Handshakes by address.
-    pub handshakes: Option<DefaultKeyedRateLimiter<std::net::IpAddr>>,
+    /// How many may come, how often, and from where.
+    pub doors: Doors,
 }
 
 /// Management bodies are small: metadata is 4 KiB, a broadcast's payload 16 KiB by default.
 const MAX_BODY: usize = 64 * 1024;
 
-/// The handshake limiter for these options.
-pub fn handshake_limiter(config: &Config) -> Option<DefaultKeyedRateLimiter<std::net::IpAddr>> {
-    let rate = std::num::NonZeroU32::new(config.limits.handshakes_per_second?)?;
-    Some(RateLimiter::keyed(
-        Quota::per_second(rate).allow_burst(rate.saturating_mul(HANDSHAKE_BURST)),
-    ))
+/// The refusal of somebody whom the doors turned away.
+fn turned_away(turned: Turned) -> Problem {
+    let (code, detail) = match turned.limit {
+        Limit::Connections | Limit::TotalHandshakes => (
+            ProblemCode::Overloaded,
+            "The server is busy. Please try again in a moment.",
+        ),
+        Limit::ConnectionsPerAddress => (
+            ProblemCode::RateLimited,
+            "There are too many connections from your network. Please try again in a moment.",
+        ),
+        _ => (
+            ProblemCode::RateLimited,
+            "Too many attempts. Please try again in a moment.",
+        ),
+    };
+    Problem::new(code, detail).retry_after(turned.retry_after)
 }
 
-/// Two seconds' worth: a room's browsers all come back at once after a restart, often from one address.
-const HANDSHAKE_BURST: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
-
 /// The whole HTTP surface of a node that listens on `listen`, and hands connections to a runtime.
-pub fn router(node: &Node, listen: SocketAddr, connection_runtime: Handle) -> Router {
+pub fn router(node: &Node, doors: Doors, listen: SocketAddr, connection_runtime: Handle) -> Router {
     let parts = Parts {
         config: Arc::clone(&node.config),
         hub: node.hub.clone(),
@@ -103,7 +115,7 @@ pub fn router(node: &Node, listen: SocketAddr, connection_runtime: Handle) -> Ro
         deps: Arc::clone(&node.deps),
         listen,
         readiness: Arc::clone(&node.readiness),
-        handshakes: handshake_limiter(&node.config),
+        doors,
     };
     let app = App {
         inner: Arc::new(parts),
@@ -130,6 +142,7 @@ pub fn router(node: &Node, listen: SocketAddr, connection_runtime: Handle) -> Ro
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(app.clone(), guard::host))
+        .layer(middleware::from_fn_with_state(app.clone(), guard::request))
+        .layer(middleware::from_fn_with_state(app.clone(), headers::secure))
         .with_state(app)
 }

@@ -100,6 +100,7 @@ struct Options {
     fanout: Fanout,
     state_bytes: usize,
     connections_per_participant: usize,
+    max_rooms: usize,
 }
 
 /// A seat given up, on its way to the store.
@@ -150,6 +151,7 @@ impl Hub {
             },
             state_bytes: config.limits.state_bytes,
             connections_per_participant: config.limits.connections_per_participant,
+            max_rooms: config.limits.max_rooms.unwrap_or(usize::MAX),
         };
         let shared = Shared {
             options,
@@ -391,12 +393,40 @@ impl Hub {
         match self.find(row.key) {
             Some(room) => room.admits(id, row.settings.max_participants, limit),
             None if row.settings.max_participants == Some(0) => Err(Full::Room),
-            None => Ok(()),
+            None => self.has_space(),
+        }
+    }
+
+    /// Whether one more room may be live. Asked before one is made, so many at once may exceed the limit by a few.
+    ///
+    /// # Errors
+    /// [`Full::Rooms`].
+    pub fn has_space(&self) -> Result<(), Full> {
+        let max = self.shared().options.max_rooms;
+        if max == usize::MAX || self.inner.rooms.len() < max {
+            Ok(())
+        } else {
+            Err(Full::Rooms)
         }
     }
 
     /// Holds a seat for an admission that is being decided.
     pub fn reserve(&self, row: &RoomRow, id: ParticipantId) -> Result<Reservation, Full> {
+        if let Err(full) = self.has_space()
+            && self.find(row.key).is_none()
+        {
+            return Err(self.count(full));
+        }
+        self.reserve_in(row, id)
+    }
+
+    fn count(&self, full: Full) -> Full {
+        self.shared().metrics.limited(full.limit());
+        full
+    }
+
+    /// The same in a room that is there by now, however many others are.
+    pub fn reserve_in(&self, row: &RoomRow, id: ParticipantId) -> Result<Reservation, Full> {
         let limit = self.shared().options.connections_per_participant;
         loop {
             let room = self.find_or_make(row);
@@ -404,7 +434,7 @@ impl Hub {
                 Reserve::Done => return Ok(Reservation::new(self.clone(), room, id, 0)),
                 Reserve::Full(full) => {
                     self.tidy(row.key);
-                    return Err(full);
+                    return Err(self.count(full));
                 }
                 Reserve::Gone => {
                     self.inner
@@ -424,7 +454,9 @@ impl Hub {
     ) -> Option<Result<Reservation, Full>> {
         let room = self.find(key)?;
         let limit = self.shared().options.connections_per_participant;
-        let held = room.reserve_held(id, removals, limit)?;
+        let held = room
+            .reserve_held(id, removals, limit)?
+            .map_err(|full| self.count(full));
         Some(held.map(|()| Reservation::new(self.clone(), room, id, removals)))
     }
 

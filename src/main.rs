@@ -30,6 +30,7 @@ fn serve(options: &Options) -> ExitCode {
         Err(mistakes) => return cli::misconfigured(&mistakes),
     };
     telemetry::init(&config);
+    raise_file_limit();
     let threads = config.connection_threads.unwrap_or_else(default_threads);
     let connections = match Builder::new_multi_thread()
         .thread_name("connections")
@@ -49,6 +50,13 @@ fn serve(options: &Options) -> ExitCode {
     });
     connections.shutdown_background();
     code
+}
+
+/// A socket is a file, and most systems allow 1,024 until asked for more.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// One fewer than cores: what accepts, admits and writes keeps a share that heartbeats cannot take. In processor time a heartbeat

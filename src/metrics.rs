@@ -26,6 +26,7 @@ pub struct Metrics {
     seats: Gauge,
     joins: Family<Labels, Counter>,
     endings: Family<Labels, Counter>,
+    limited: Family<Labels, Counter>,
     frames_in: Counter,
     frames_out: Counter,
     flush_seconds: Histogram,
@@ -61,6 +62,11 @@ impl Default for Metrics {
             endings: metric!(
                 "connections_ended",
                 "Connections ended, by reason",
+                Family::default()
+            ),
+            limited: metric!(
+                "limited",
+                "Requests and messages beyond a limit, by limit",
                 Family::default()
             ),
             frames_in: metric!("frames_received", "Frames received", Counter::default()),
@@ -108,6 +114,13 @@ impl Metrics {
     pub fn ended(&self, ending: Ending) {
         self.endings
             .get_or_create(&[("reason", ending.as_str())])
+            .inc();
+    }
+
+    /// Somebody was turned away, or a message dropped, because of a limit.
+    pub fn limited(&self, limit: Limit) {
+        self.limited
+            .get_or_create(&[("limit", limit.as_str())])
             .inc();
     }
 
@@ -163,6 +176,55 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be encoded");
         }
         text
+    }
+}
+
+/// What bounds a client; each is a label of `rollcall_limited_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Open sockets, or `--max-connections`.
+    Connections,
+    /// `--connections-per-address`.
+    ConnectionsPerAddress,
+    /// `--connections-per-participant`.
+    ConnectionsPerParticipant,
+    /// `--handshakes-per-second`.
+    Handshakes,
+    /// `--total-handshakes-per-second`.
+    TotalHandshakes,
+    /// `--failed-credentials-per-minute`.
+    FailedCredentials,
+    /// `--messages-per-second`.
+    Messages,
+    /// `--bytes-per-second`.
+    Bytes,
+    /// `--fanout-frames-per-second` and `--fanout-bytes-per-second`.
+    Fanout,
+    /// `--max-rooms`.
+    Rooms,
+    /// A room's `max_participants`.
+    Participants,
+    /// `--join-queue`.
+    JoinQueue,
+}
+
+impl Limit {
+    /// As a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::ConnectionsPerParticipant => "connections_per_participant",
+            Self::Handshakes => "handshakes",
+            Self::TotalHandshakes => "total_handshakes",
+            Self::FailedCredentials => "failed_credentials",
+            Self::Messages => "messages",
+            Self::Bytes => "bytes",
+            Self::Fanout => "fanout",
+            Self::Rooms => "rooms",
+            Self::Participants => "participants",
+            Self::JoinQueue => "join_queue",
+        }
     }
 }
 

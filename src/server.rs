@@ -5,21 +5,25 @@
 
 mod accept;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub(crate) use self::accept::Peer;
+use self::accept::Reception;
 use crate::{
     clock::Clock,
     config::Config,
+    doors::Doors,
     flusher::Flusher,
     http,
     hub::Hub,
     node::{Node, Unclean},
     store::{self, Store, StoreError},
+    telemetry::chain,
+    tls::{Tls, TlsError},
 };
 
 /// Why the server did not start, or did not stop cleanly.
@@ -36,6 +40,9 @@ pub enum ServeError {
         /// Why not.
         source: std::io::Error,
     },
+    /// TLS cannot be spoken with the files given.
+    #[error("no TLS")]
+    Tls(#[from] TlsError),
     /// The operating system's signals could not be waited for.
     #[error("cannot wait for signals")]
     Signals(#[source] std::io::Error),
@@ -61,6 +68,7 @@ pub struct Server {
     addr: SocketAddr,
     /// Ends the listener and idle HTTP connections.
     stop_http: CancellationToken,
+    tls: Option<Tls>,
 }
 
 /// Serves until a signal or the death of a task, then stops.
@@ -99,21 +107,27 @@ impl Server {
         connection_runtime: Handle,
     ) -> Result<Self, ServeError> {
         let config = Arc::new(config);
+        let tls = config.tls.clone().map(Tls::new).transpose()?;
         let node = Node::start(Arc::clone(&config), store, clock).await?;
         let (listener, addr) = accept::listen(config.listen)?;
         let stop_http = CancellationToken::new();
-        let accept = accept::run(
-            listener,
-            http::router(&node, addr, connection_runtime),
-            config.limits.max_connections,
-            node.services.clone(),
-            stop_http.clone(),
-        );
+        let doors = Doors::new(&config, sockets(), Arc::clone(&node.metrics));
+        let reception = Reception {
+            router: http::router(&node, doors.clone(), addr, connection_runtime.clone()),
+            doors: doors.clone(),
+            tls: tls.clone(),
+            handshake_timeout: config.limits.handshake_timeout,
+            connection_runtime,
+            stop: stop_http.clone(),
+        };
+        node.services.spawn(doors.tidy(stop_http.clone()));
+        let accept = accept::run(listener, reception, node.services.clone());
         node.services.spawn(accept);
         Ok(Self {
             node,
             addr,
             stop_http,
+            tls,
         })
     }
 
@@ -133,14 +147,19 @@ impl Server {
     }
 
     async fn serve_until(self, mut signals: Signals) -> Result<(), ServeError> {
-        let died = tokio::select! {
-            () = signals.received() => false,
-            () = self.node.stop.cancelled() => true,
+        let died = loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break false,
+                    Asked::Reload => self.reload().await,
+                },
+                () = self.node.stop.cancelled() => break true,
+            }
         };
         info!("stopping");
         tokio::select! {
             stopped = self.shut_down() => stopped?,
-            () = signals.received() => {
+            () = signals.stop() => {
                 error!("second signal: ending at once");
                 return Err(ServeError::Unclean);
             }
@@ -149,6 +168,21 @@ impl Server {
             Err(ServeError::TaskDied)
         } else {
             Ok(())
+        }
+    }
+
+    /// Takes in renewed files, for connections to come. What is no good is logged, and what was there before stays.
+    pub async fn reload(&self) {
+        let Some(tls) = self.tls.clone() else {
+            info!("SIGHUP: there is no certificate to read again");
+            return;
+        };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(Ok(())) => info!("SIGHUP: took in the certificate and its key"),
+            Ok(Err(error)) => {
+                error!(error = %chain(&error), "SIGHUP: keeping the certificate there was");
+            }
+            Err(error) => error!(%error, "SIGHUP: the certificate could not be read"),
         }
     }
 
@@ -161,10 +195,19 @@ impl Server {
     }
 }
 
-/// SIGTERM and Ctrl-C.
+/// How many sockets this process may have: as many as files, but for the database's and the logs'.
+fn sockets() -> Option<NonZeroUsize> {
+    const OTHER_FILES: u64 = 256;
+    let (files, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).ok()?;
+    let sockets = usize::try_from(files.saturating_sub(OTHER_FILES)).ok()?;
+    NonZeroUsize::new(sockets)
+}
+
+/// SIGTERM and Ctrl-C; SIGHUP, which would end the process if nobody waited for it.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -173,13 +216,26 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(ServeError::Signals)?,
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::Signals)?,
+            hangup: signal(SignalKind::hangup()).map_err(ServeError::Signals)?,
         })
     }
 
-    async fn received(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
+
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
+    Reload,
 }

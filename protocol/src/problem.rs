@@ -84,12 +84,18 @@ problem_codes! {
     InviteUsedUp = "invite_used_up", 410, "Invitation used up";
     /// The room is idle past its timeout, or past its maximum age.
     RoomExpired = "room_expired", 410, "Room expired";
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout", 408, "Request too slow";
     /// The body is too large.
     PayloadTooLarge = "payload_too_large", 413, "Body too large";
+    /// The address is too long.
+    UriTooLong = "uri_too_long", 414, "Address too long";
     /// The body is not JSON.
     UnsupportedMediaType = "unsupported_media_type", 415, "Body not JSON";
     /// A proxy removed the `Upgrade` header.
     UpgradeMissing = "upgrade_missing", 426, "Upgrade missing";
+    /// The headers are too large.
+    HeadersTooLarge = "headers_too_large", 431, "Headers too large";
     /// Too many attempts.
     RateLimited = "rate_limited", 429, "Too many attempts";
     /// A fault of the server's.

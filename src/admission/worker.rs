@@ -240,12 +240,11 @@ impl Decider {
                 rest.deferred.push(join);
                 continue;
             }
-            let reservation = match plan
-                .row
-                .as_ref()
-                .map(|row| self.hub.reserve(row, plan.id))
-                .transpose()
-            {
+            let reservation = match &plan.row {
+                Some(row) => self.hub.reserve(row, plan.id).map(Some),
+                None => self.hub.has_space().map(|()| None),
+            };
+            let reservation = match reservation {
                 Ok(reservation) => reservation,
                 Err(full) => {
                     refuse([join], &refuse_full(full));
@@ -281,7 +280,7 @@ impl Decider {
         let user_id = joined.participant.user_id.clone();
         let reservation = match planned.reservation {
             Some(reservation) => Ok(reservation),
-            None => self.hub.reserve(&joined.room, planned.plan.id),
+            None => self.hub.reserve_in(&joined.room, planned.plan.id),
         };
         let answer = reservation.map_err(refuse_full).map(|mut reservation| {
             reservation.commit(joined);

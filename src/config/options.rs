@@ -109,6 +109,14 @@ pub struct Options {
         help_heading = "Rooms"
     )]
     pub room_max_age: Option<String>,
+    /// The most seats of a room; a room may set its own [default: none]
+    #[arg(
+        long,
+        env = "ROLLCALL_ROOM_MAX_PARTICIPANTS",
+        value_name = "N",
+        help_heading = "Rooms"
+    )]
+    pub room_max_participants: Option<String>,
     /// How long before its maximum age a room is told [default: 5m]
     #[arg(
         long,
@@ -201,7 +209,7 @@ pub struct Options {
         help_heading = "Access"
     )]
     pub allowed_origins: Vec<String>,
-    /// The address of a proxy whose X-Forwarded-For is believed (repeatable)
+    /// A proxy, or a network of them, whose word about the client is believed (repeatable)
     #[arg(
         long = "trusted-proxy",
         env = "ROLLCALL_TRUSTED_PROXY",
@@ -209,6 +217,30 @@ pub struct Options {
         help_heading = "Access"
     )]
     pub trusted_proxies: Vec<String>,
+    /// Where trusted proxies name the client: x-forwarded-for or forwarded [default: whichever is there, the former first]
+    #[arg(
+        long,
+        env = "ROLLCALL_FORWARDED_HEADER",
+        value_name = "HEADER",
+        help_heading = "Access"
+    )]
+    pub forwarded_header: Option<String>,
+    /// A PEM file with the certificate and its chain: speak TLS; read again on SIGHUP
+    #[arg(
+        long,
+        env = "ROLLCALL_TLS_CERT",
+        value_name = "PATH",
+        help_heading = "Access"
+    )]
+    pub tls_cert: Option<String>,
+    /// A PEM file with the certificate's private key
+    #[arg(
+        long,
+        env = "ROLLCALL_TLS_KEY",
+        value_name = "PATH",
+        help_heading = "Access"
+    )]
+    pub tls_key: Option<String>,
 
     /// Where the database is.
     #[command(flatten)]
@@ -223,9 +255,17 @@ pub struct Options {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Connections of this process [default: none]
+    /// Connections of this process, or none [default: as many as there may be open files]
     #[arg(long, env = "ROLLCALL_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<String>,
+    /// Connections of one address (an IPv6 /64), or none
+    #[arg(
+        long,
+        env = "ROLLCALL_CONNECTIONS_PER_ADDRESS",
+        value_name = "N",
+        default_value = "20000"
+    )]
+    pub connections_per_address: String,
     /// Connections of one participant
     #[arg(
         long,
@@ -274,6 +314,14 @@ pub struct LimitOptions {
         default_value = "60"
     )]
     pub message_burst: String,
+    /// Bytes of messages per second of one connection, and twice that after being quiet
+    #[arg(
+        long,
+        env = "ROLLCALL_BYTES_PER_SECOND",
+        value_name = "SIZE",
+        default_value = "512KiB"
+    )]
+    pub bytes_per_second: String,
     /// Frames per second that broadcasts may cause in one room
     #[arg(
         long,
@@ -298,6 +346,9 @@ pub struct LimitOptions {
         default_value = "1000"
     )]
     pub roster_limit: String,
+    /// Rooms with somebody in them [default: none]
+    #[arg(long, env = "ROLLCALL_MAX_ROOMS", value_name = "N")]
+    pub max_rooms: Option<String>,
     /// Requests to connect per second and address, or none
     #[arg(
         long,
@@ -306,6 +357,30 @@ pub struct LimitOptions {
         default_value = "5000"
     )]
     pub handshakes_per_second: String,
+    /// Requests to connect per second from everywhere together, or none
+    #[arg(
+        long,
+        env = "ROLLCALL_TOTAL_HANDSHAKES_PER_SECOND",
+        value_name = "N",
+        default_value = "10000"
+    )]
+    pub total_handshakes_per_second: String,
+    /// Credentials that are none, per minute and address, before it has to wait, or none
+    #[arg(
+        long,
+        env = "ROLLCALL_FAILED_CREDENTIALS_PER_MINUTE",
+        value_name = "N",
+        default_value = "300"
+    )]
+    pub failed_credentials_per_minute: String,
+    /// How long a request or a TLS handshake may take to arrive
+    #[arg(
+        long,
+        env = "ROLLCALL_HANDSHAKE_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s"
+    )]
+    pub handshake_timeout: String,
     /// Joins that may wait for the database
     #[arg(
         long,

@@ -1,10 +1,8 @@
 //! The rules that turn [`Options`] into a [`Config`]: what each word must be, then what they say together.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -12,6 +10,11 @@ use super::{
     mistakes::Mistakes,
     origin,
     parse::{api_keys_in, human, shown},
+};
+use crate::{
+    doors::ForwardedHeader,
+    telemetry::chain,
+    tls::{TlsError, TlsFiles},
 };
 
 impl Options {
@@ -56,6 +59,10 @@ impl Options {
             room_max_age: mistakes.unless_none(self.room_max_age.as_deref(), |mistakes, got| {
                 mistakes.duration("--room-max-age", got, MILLISECOND..=DECADE)
             }),
+            room_max_participants: mistakes
+                .unless_none(self.room_max_participants.as_deref(), |mistakes, got| {
+                    mistakes.number("--room-max-participants", got, 1..=u32::MAX)
+                }),
             reap_interval: mistakes.duration(
                 "--reap-interval",
                 &self.reap_interval,
@@ -96,6 +103,11 @@ impl Options {
                 .map(|got| mistakes.text("--jwt-audience", got)),
             allowed_origins: self.allowed_origins(&mut mistakes),
             trusted_proxies: self.trusted_proxies(&mut mistakes),
+            forwarded_header: self
+                .forwarded_header
+                .as_deref()
+                .and_then(|got| forwarded_header(&mut mistakes, got)),
+            tls: self.tls(&mut mistakes),
             public_url: self
                 .public_url
                 .as_deref()
@@ -175,20 +187,56 @@ impl Options {
             .collect()
     }
 
-    fn trusted_proxies(&self, mistakes: &mut Mistakes) -> Vec<IpAddr> {
+    fn trusted_proxies(&self, mistakes: &mut Mistakes) -> Vec<IpNet> {
         let given = mistakes.list("--trusted-proxy", &self.trusted_proxies);
         let mut proxies = Vec::with_capacity(given.len());
         for got in given.iter().filter(|got| !got.is_empty()) {
-            match got.parse::<IpAddr>() {
-                Ok(address) => proxies.push(address.to_canonical()),
+            let net = got.parse::<IpNet>().or_else(|_| {
+                got.parse()
+                    .map(|address: std::net::IpAddr| address.to_canonical().into())
+            });
+            match net {
+                // Everybody could then say to be anybody.
+                Ok(net) if net.prefix_len() == 0 => mistakes.add(
+                    "--trusted-proxy",
+                    got,
+                    "must be your proxies only, not every address there is",
+                ),
+                Ok(net) => proxies.push(net),
                 Err(_) => mistakes.add(
                     "--trusted-proxy",
                     got,
-                    "must be an IP address such as 10.0.0.2, not a range or a name",
+                    "must be an IP address such as 10.0.0.2, or a network such as 10.0.0.0/8",
                 ),
             }
         }
         proxies
+    }
+
+    fn tls(&self, mistakes: &mut Mistakes) -> Option<TlsFiles> {
+        let files = match (&self.tls_cert, &self.tls_key) {
+            (None, None) => return None,
+            (Some(cert), Some(key)) => TlsFiles {
+                cert: PathBuf::from(cert),
+                key: PathBuf::from(key),
+            },
+            (Some(cert), None) => {
+                mistakes.add("--tls-cert", shown(cert), "needs --tls-key too");
+                return None;
+            }
+            (None, Some(key)) => {
+                mistakes.add("--tls-key", shown(key), "needs --tls-cert too");
+                return None;
+            }
+        };
+        if let Err(error) = files.load() {
+            let (option, path) = match &error {
+                TlsError::Cert(_) => ("--tls-cert", &files.cert),
+                TlsError::Key(_) | TlsError::Mismatch(_) => ("--tls-key", &files.key),
+            };
+            mistakes.add(option, path.display(), chain(&error).to_string());
+        }
+        Some(files)
     }
 
     fn check_relations(&self, mistakes: &mut Mistakes, config: &Config) {
@@ -277,6 +325,18 @@ fn invite_url(mistakes: &mut Mistakes, got: &str) -> String {
         );
     }
     got.to_owned()
+}
+
+fn forwarded_header(mistakes: &mut Mistakes, got: &str) -> Option<ForwardedHeader> {
+    match got.to_ascii_lowercase().as_str() {
+        "forwarded" => Some(ForwardedHeader::Forwarded),
+        "x-forwarded-for" => Some(ForwardedHeader::XForwardedFor),
+        _ => {
+            let needs = "must be x-forwarded-for or forwarded";
+            mistakes.add("--forwarded-header", shown(got), needs);
+            None
+        }
+    }
 }
 
 fn log_format(mistakes: &mut Mistakes, got: &str) -> Option<LogFormat> {

@@ -212,8 +212,8 @@ fn every_rule_has_a_sentence() {
             "--allowed-origin (an address with a user name) must not hold a user name",
         ),
         (
-            "--trusted-proxy 10.0.0.0/8",
-            "--trusted-proxy (10.0.0.0/8) must be an IP address such as 10.0.0.2, not a range",
+            "--trusted-proxy proxy.example",
+            "--trusted-proxy (proxy.example) must be an IP address such as 10.0.0.2, or a network",
         ),
         (
             "--public-url ftp://app.example",
@@ -280,6 +280,55 @@ fn every_rule_has_a_sentence() {
             "--handshakes-per-second (0) must be a number from 1",
         ),
         (
+            "--trusted-proxy 0.0.0.0/0",
+            "--trusted-proxy (0.0.0.0/0) must be your proxies only",
+        ),
+        (
+            "--forwarded-header via",
+            "--forwarded-header (via) must be x-forwarded-for or forwarded",
+        ),
+        (
+            "--tls-cert cert.pem",
+            "--tls-cert (cert.pem) needs --tls-key too",
+        ),
+        (
+            "--tls-key key.pem",
+            "--tls-key (key.pem) needs --tls-cert too",
+        ),
+        (
+            "--tls-cert /nowhere/cert.pem --tls-key /nowhere/key.pem",
+            "--tls-cert (/nowhere/cert.pem) must be a readable PEM file with a certificate",
+        ),
+        (
+            "--tls-cert /dev/null --tls-key /dev/null",
+            "--tls-cert (/dev/null) must be a readable PEM file with a certificate",
+        ),
+        (
+            "--room-max-participants 0",
+            "--room-max-participants (0) must be a number from 1",
+        ),
+        (
+            "--connections-per-address 0",
+            "--connections-per-address (0) must be a number from 1",
+        ),
+        (
+            "--bytes-per-second 8KiB",
+            "--bytes-per-second (8192) must be at least --message-bytes (16384)",
+        ),
+        (
+            "--total-handshakes-per-second 0",
+            "--total-handshakes-per-second (0) must be a number from 1",
+        ),
+        (
+            "--failed-credentials-per-minute 0",
+            "--failed-credentials-per-minute (0) must be a number from 1",
+        ),
+        (
+            "--handshake-timeout 2m",
+            "--handshake-timeout (2m) must be from 10ms to 1m",
+        ),
+        ("--max-rooms 0", "--max-rooms (0) must be a number from 1"),
+        (
             "--connection-threads 0",
             "--connection-threads (0) must be a number from 1 to 1024",
         ),
@@ -324,7 +373,7 @@ fn all_mistakes_are_reported_at_once() {
 fn words_become_values() {
     let config = config(
         "--listen [::]:9000 --api-key 0123456789abcdef,fedcba9876543210 --api-key aaaaaaaaaaaaaaaa --reconnect-grace 0s \
-         --room-max-age 2h30m --reap-below-participants 3 --reap-min-age none --trusted-proxy ::ffff:10.0.0.1,::1 \
+         --room-max-age 2h30m --reap-below-participants 3 --reap-min-age none --trusted-proxy ::ffff:10.0.0.1,::1,192.0.2.0/24 \
          --public-url HTTPS://App.Example:443/presence/ --invite-url myapp://join?i={invite} --log-format json \
          --message-bytes 64KiB --fanout-bytes-per-second 1_000_000 --handshakes-per-second none --max-connections 20000",
     );
@@ -339,7 +388,7 @@ fn words_become_values() {
     );
     assert_eq!(
         config.trusted_proxies,
-        ["10.0.0.1", "::1"].map(|address| address.parse::<IpAddr>().unwrap())
+        ["10.0.0.1/32", "::1/128", "192.0.2.0/24"].map(|net| net.parse::<IpNet>().unwrap())
     );
     assert_eq!(
         config.public_url.as_deref(),

@@ -7,17 +7,20 @@ use rollcall_protocol::{
 };
 use tokio::time::Instant;
 
-use super::Client;
+use super::{Client, Deps};
 use crate::{
     config::Limits,
     hub::{Ending, Refused},
+    metrics::Limit,
 };
 
 /// Counts what one connection sends.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// Generic cell rate: when the bucket would be full again.
+    /// Generic cell rate: when the bucket of messages would be full again.
     full_at: Instant,
+    /// The same of bytes.
+    bytes_full_at: Instant,
     free_heartbeat_at: Instant,
     refused: u32,
     bad: u32,
@@ -28,6 +31,8 @@ pub(super) struct Inbox {
 const REFUSALS_IN_A_ROW: u32 = 1_000;
 /// One heartbeat a second is free.
 const FREE_HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+/// So much time's worth of bytes may come at once after quiet.
+const BYTES_BURST: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Inbox {
@@ -35,6 +40,7 @@ impl Inbox {
         let now = Instant::now();
         Self {
             full_at: now,
+            bytes_full_at: now,
             free_heartbeat_at: now,
             refused: 0,
             bad: 0,
@@ -58,7 +64,8 @@ impl Inbox {
             })
         );
         let is_free = is_heartbeat && self.take_free_heartbeat();
-        if !is_free && !self.take_message(limits) {
+        if let Err(limit) = self.take_message(limits, text.len(), is_free) {
+            client.deps.metrics.limited(limit);
             let reference = match decoded {
                 Ok(inbound) => inbound.reference,
                 Err(rejected) => rejected.reference,
@@ -82,8 +89,13 @@ impl Inbox {
     }
 
     /// Binary messages are not part of the protocol.
-    pub(super) fn take_binary(&mut self, limits: &Limits) -> Result<Option<ServerMessage>, Ending> {
-        if !self.take_message(limits) {
+    pub(super) fn take_binary(
+        &mut self,
+        deps: &Deps,
+        size: usize,
+    ) -> Result<Option<ServerMessage>, Ending> {
+        if let Err(limit) = self.take_message(&deps.config.limits, size, false) {
+            deps.metrics.limited(limit);
             return self.refuse(None);
         }
         self.count_bad()?;
@@ -95,12 +107,17 @@ impl Inbox {
     }
 
     /// Pings and Pongs count as messages too, but nobody is told: a flood of them ends the connection.
-    pub(super) fn take_control(&mut self, limits: &Limits) -> Result<(), Ending> {
-        if self.take_message(limits) {
-            self.refused = 0;
-            return Ok(());
+    pub(super) fn take_control(&mut self, deps: &Deps, size: usize) -> Result<(), Ending> {
+        match self.take_message(&deps.config.limits, size, false) {
+            Ok(()) => {
+                self.refused = 0;
+                Ok(())
+            }
+            Err(limit) => {
+                deps.metrics.limited(limit);
+                self.refuse(None).map(|_| ())
+            }
         }
-        self.refuse(None).map(|_| ())
     }
 
     fn take_free_heartbeat(&mut self) -> bool {
@@ -112,15 +129,25 @@ impl Inbox {
         is_free
     }
 
-    fn take_message(&mut self, limits: &Limits) -> bool {
+    /// Counts a message and its bytes; a free one costs its bytes only.
+    fn take_message(&mut self, limits: &Limits, size: usize, is_free: bool) -> Result<(), Limit> {
         let now = Instant::now();
         let per_message = Duration::from_secs(1) / limits.messages_per_second.max(1);
         let full_at = self.full_at.max(now) + per_message;
-        let fits = full_at <= now + per_message * limits.message_burst.max(1);
-        if fits {
+        if !is_free && full_at > now + per_message * limits.message_burst.max(1) {
+            return Err(Limit::Messages);
+        }
+        let worth =
+            |bytes: u64| Duration::from_secs_f64(bytes as f64 / limits.bytes_per_second as f64);
+        let bytes_full_at = self.bytes_full_at.max(now) + worth(size as u64);
+        if bytes_full_at > now + BYTES_BURST {
+            return Err(Limit::Bytes);
+        }
+        self.bytes_full_at = bytes_full_at;
+        if !is_free {
             self.full_at = full_at;
         }
-        fits
+        Ok(())
     }
 
     fn refuse(&mut self, reference: Option<Ref>) -> Result<Option<ServerMessage>, Ending> {
@@ -130,7 +157,7 @@ impl Inbox {
         }
         Ok(Some(error(
             ErrorCode::RateLimited,
-            "too many messages; this one was dropped",
+            "too many messages, or too large; this one was dropped",
             reference,
         )))
     }
@@ -171,7 +198,12 @@ impl Client {
                 .place
                 .broadcast(event, payload, to)
                 .err()
-                .map(|refused| refuse_broadcast(refused, reference)),
+                .map(|refused| {
+                    if matches!(refused, Refused::Budget(_)) {
+                        self.deps.metrics.limited(Limit::Fanout);
+                    }
+                    refuse_broadcast(refused, reference)
+                }),
             ClientMessage::Token { token } => self
                 .renew(&token)
                 .err()

@@ -59,8 +59,8 @@ pub(super) struct Socket<S> {
     websocket: WebSocketStream<S>,
     /// What is to be said next.
     pub(super) outbox: Outbox,
-    /// tungstenite has queued the Pong to a Ping.
-    owes_pong: bool,
+    /// tungstenite has queued the Pong to a Ping, or TLS holds back what it has taken.
+    owes_flush: bool,
     /// Looked at only while a client keeps us waiting: it is shared by all connections, and a heartbeat takes no lock.
     cut: CancellationToken,
 }
@@ -73,7 +73,7 @@ where
         Self {
             websocket,
             outbox: Outbox::default(),
-            owes_pong: false,
+            owes_flush: false,
             cut,
         }
     }
@@ -85,7 +85,7 @@ where
     pub(super) async fn receive(&mut self) -> Result<Message, Ending> {
         match self.websocket.next().await {
             Some(Ok(message)) => {
-                self.owes_pong = message.is_ping();
+                self.owes_flush = message.is_ping();
                 Ok(message)
             }
             Some(Err(error)) => Err(broken(&error)),
@@ -118,6 +118,10 @@ where
             self.outbox.push(Encoded::copied(frame));
             self.outbox.advance(written);
         }
+        if let Poll::Ready(flushed) = self.poll_flush(&mut cx) {
+            return flushed;
+        }
+        self.owes_flush = true;
         Ok(())
     }
 
@@ -137,18 +141,24 @@ where
     fn write_now(&mut self) -> Result<bool, Ending> {
         // The waker is nobody's: who waits for the rest polls again.
         let mut cx = Context::from_waker(noop_waker_ref());
-        while !self.owes_pong && !self.outbox.is_empty() {
+        while !self.owes_flush && !self.outbox.is_empty() {
             match self.poll_write(&mut cx) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => return Ok(false),
             }
         }
-        Ok(!self.owes_pong)
+        if self.owes_flush {
+            return Ok(false);
+        }
+        match self.poll_flush(&mut cx) {
+            Poll::Ready(flushed) => flushed.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
     }
 
     async fn write_patiently(&mut self) -> Result<(), Ending> {
         let cut = self.cut.clone();
-        if std::mem::take(&mut self.owes_pong) {
+        if std::mem::take(&mut self.owes_flush) {
             let flush = SinkExt::<Message>::flush(&mut self.websocket);
             let flushed = in_time(&cut, Instant::now() + WRITE_DEADLINE, flush).await?;
             flushed.map_err(|error| broken(&error))?;
@@ -161,7 +171,14 @@ where
                 deadline = Instant::now() + WRITE_DEADLINE;
             }
         }
-        Ok(())
+        in_time(&cut, deadline, poll_fn(|cx| self.poll_flush(cx))).await?
+    }
+
+    /// Sees to it that what the transport has taken is on its way: TLS may hold back the end of a record, TCP nothing.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        let stream = Pin::new(self.websocket.get_mut());
+        let flushed = std::task::ready!(stream.poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| broken(&tungstenite::Error::Io(error))))
     }
 
     /// One write of what is in the outbox.

@@ -1,36 +1,22 @@
-//! `GET /v1/connect`: the verdict, and the upgrade that follows a yes.
+//! `GET /v1/connect`: the verdict. The upgrade that follows a yes is in `upgrade.rs`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use axum::{
     Json,
-    body::Body,
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
     response::{IntoResponse, Response},
 };
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use rollcall_protocol::{Problem, ProblemCode, RoomView, SUBPROTOCOL};
+use rollcall_protocol::{Problem, ProblemCode, RoomView};
 use serde::Serialize;
-use tokio::{net::TcpStream, runtime::Handle, time::timeout};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        handshake::derive_accept_key,
-        protocol::{CloseFrame, Role},
-    },
-};
 
-use super::{App, guard, problem::ProblemResponse};
+use super::{App, origin, problem::ProblemResponse, turned_away, upgrade};
 use crate::{
-    admission::{Admitted, Query},
-    connection::{self, websocket_config},
+    admission::{Admitted, Ask, Query},
+    doors::{Hold, Source},
     server::Peer,
 };
-
-/// From the 101 to the raw socket, and from a refusal's close frame to the peer's.
-const UPGRADE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What a request to enter wants.
 enum Wish {
@@ -51,38 +37,44 @@ pub(super) async fn connect(
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     mut request: Request,
 ) -> Response {
-    let head = Head::of(&request);
-    let wish = wish(&head.headers);
+    let head = Head::of(&app, peer.ip(), &request);
+    let wish = wish(&request);
     let closes = matches!(wish, Ok(Wish::Enter(_))) && wants_close(head.query());
     let answer = match wish {
         Err(problem) => Err(problem),
-        Ok(Wish::Ask) => look(&app, peer.ip(), &head).await,
-        Ok(Wish::Enter(key)) => match enter(&app, peer.ip(), &head).await {
-            Ok(admitted) => Ok(upgrade(&app, admitted, &key, &mut request)),
-            Err(problem) if closes => Ok(refuse_by_close(&app, &problem, &key, &mut request)),
+        Ok(Wish::Ask) => look(&app, &head).await,
+        Ok(Wish::Enter(key)) => match enter(&app, &head).await {
+            Ok((admitted, hold)) => Ok(upgrade::seat(&app, admitted, hold, &key, &mut request)),
+            Err(problem) if closes => {
+                Ok(refuse_by_close(&app, &head, &problem, &key, &mut request))
+            }
             Err(problem) => Err(problem),
         },
     };
     let mut response = answer.unwrap_or_else(|problem| ProblemResponse(problem).into_response());
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        dress(&app, &head.headers, &mut response);
+        dress(&app, &head, &mut response);
     }
     response
 }
 
-/// A request without its body, which may not be shared across an await.
+/// A request without its body, which may not be shared across an await, and where it comes from.
 struct Head {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    peer: IpAddr,
+    source: Option<Source>,
 }
 
 impl Head {
-    fn of(request: &Request) -> Self {
+    fn of(app: &App, peer: IpAddr, request: &Request) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
+            peer,
+            source: app.doors.source(peer, request.headers()),
         }
     }
 
@@ -92,14 +84,19 @@ impl Head {
 }
 
 /// CORS preflight for the verdict.
-pub(super) async fn preflight(State(app): State<App>, headers: HeaderMap) -> Response {
+pub(super) async fn preflight(
+    State(app): State<App>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    request: Request,
+) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
-    dress(&app, &headers, &mut response);
+    dress(&app, &Head::of(&app, peer.ip(), &request), &mut response);
     response
 }
 
 /// What the request wants, by its headers (RFC 6455 section 4.2.1).
-fn wish(headers: &HeaderMap) -> Result<Wish, Problem> {
+fn wish(request: &Request) -> Result<Wish, Problem> {
+    let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     if !has_token(headers, &header::UPGRADE, "websocket") {
         return match key {
@@ -113,16 +110,22 @@ fn wish(headers: &HeaderMap) -> Result<Wish, Problem> {
     if !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(bad("The Connection header does not say \"Upgrade\"."));
     }
-    if headers
-        .get(header::SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
+    if request.version() != Version::HTTP_11 {
+        return Err(bad("An upgrade needs HTTP/1.1."));
+    }
+    if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(bad("Sec-WebSocket-Version must be 13."));
     }
-    let key = key
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY)
         .filter(|key| is_key(key))
         .ok_or_else(|| bad("Sec-WebSocket-Key is missing or malformed."))?;
     Ok(Wish::Enter(key.clone()))
+}
+
+/// The value of a header that must not be there twice (RFC 6455 sections 11.3.1 and 11.3.5).
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// 16 bytes in base64 (RFC 6455 section 4.1).
@@ -148,53 +151,33 @@ fn wants_close(query: Option<&str>) -> bool {
         .any(|(key, value)| key == "refusal" && value == "close")
 }
 
-fn check_door(app: &App, peer: IpAddr, head: &Head) -> Result<(), Problem> {
-    guard::allowed_origin(app, &head.headers)?;
+/// What can be said before anybody looks at the credential.
+fn check_door(app: &App, head: &Head) -> Result<(), Problem> {
+    origin::check(app, head.peer, &head.headers)?;
     match app.readiness.get() {
         crate::node::State::Ready => {}
         crate::node::State::Standby => return Err(crate::admission::standby()),
         crate::node::State::Draining => return Err(crate::admission::draining()),
     }
-    if let Some(limiter) = &app.handshakes
-        && let Err(until) = limiter.check_key(&client_address(app, peer, &head.headers))
-    {
-        let wait = until.wait_time_from(governor::clock::Clock::now(limiter.clock()));
-        return Err(Problem::new(
-            ProblemCode::RateLimited,
-            "Too many attempts. Please try again in a moment.",
-        )
-        .retry_after(wait));
-    }
-    Ok(())
+    app.doors.knock(head.source).map_err(turned_away)
 }
 
-/// The peer, or behind a listed proxy the last address in `X-Forwarded-For` that is not itself a listed proxy.
-fn client_address(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let is_proxy = |ip: &IpAddr| app.config.trusted_proxies.contains(ip);
-    if !is_proxy(&peer) {
-        return peer;
-    }
-    let forwarded = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut hops: Vec<IpAddr> = forwarded
-        .flat_map(|value| value.split(','))
-        .filter_map(|hop| hop.trim().parse().ok())
-        .collect();
-    hops.retain(|hop| !is_proxy(hop));
-    hops.last().copied().unwrap_or(peer)
+/// Reads the credential.
+fn read(app: &App, head: &Head) -> Result<Ask, Problem> {
+    let query = Query::parse(head.query(), &head.headers)?;
+    origin::check_absent(app, &head.headers, &query.credential)?;
+    app.admission.ask(query)
 }
 
-async fn look(app: &App, peer: IpAddr, head: &Head) -> Result<Response, Problem> {
-    check_door(app, peer, head)?;
+async fn look(app: &App, head: &Head) -> Result<Response, Problem> {
+    check_door(app, head)?;
     if head.method != Method::GET {
         return Err(Problem::new(ProblemCode::MethodNotAllowed, "Ask with GET."));
     }
-    let ask = app
-        .admission
-        .ask(Query::parse(head.query(), &head.headers)?)?;
-    let room = app.admission.look(&ask).await?;
+    let looked = async { app.admission.look(&read(app, head)?).await };
+    let room = looked
+        .await
+        .inspect_err(|problem| note_failure(app, head, problem))?;
     Ok(Json(Verdict {
         verdict: "admit",
         room,
@@ -202,129 +185,45 @@ async fn look(app: &App, peer: IpAddr, head: &Head) -> Result<Response, Problem>
     .into_response())
 }
 
-async fn enter(app: &App, peer: IpAddr, head: &Head) -> Result<Admitted, Problem> {
-    check_door(app, peer, head)?;
-    let ask = app
-        .admission
-        .ask(Query::parse(head.query(), &head.headers)?)?;
-    app.admission.decide(ask).await
+async fn enter(app: &App, head: &Head) -> Result<(Admitted, Hold), Problem> {
+    check_door(app, head)?;
+    let decided = async {
+        let ask = read(app, head)?;
+        let hold = app.doors.open(head.source).map_err(turned_away)?;
+        let admitted = app.admission.decide(ask).await?;
+        Ok((admitted, hold))
+    };
+    decided
+        .await
+        .inspect_err(|problem| note_failure(app, head, problem))
 }
 
-/// Answers 101 and gives the connection a small task of its own on the raw socket and on the runtime of connections; what
-/// hyper keeps for the handshake ends here.
-fn upgrade(app: &App, admitted: Admitted, key: &HeaderValue, request: &mut Request) -> Response {
-    let upgraded = hyper::upgrade::on(&mut *request);
-    let app = app.clone();
-    app.tracker.clone().spawn(async move {
-        // Dropping `admitted` here is the departure of somebody whose upgrade failed (rule R3).
-        let Some(socket) = raw_socket(upgraded, &app, &app.connection_runtime).await else {
-            return;
-        };
-        let connection = connection::run(socket, admitted, Arc::clone(&app.deps));
-        app.tracker.spawn_on(connection, &app.connection_runtime);
-    });
-    switching(key, request.headers())
+/// Credentials that are none are counted where they came from. One that was good once is no guess.
+fn note_failure(app: &App, head: &Head, problem: &Problem) {
+    if matches!(
+        problem.code,
+        ProblemCode::CredentialInvalid | ProblemCode::InviteNotFound
+    ) {
+        app.doors.failed(head.source);
+    }
 }
 
-/// Upgrades only to close with the problem's code, for pages that cannot ask twice. Never takes a seat.
+/// A refusal as a socket that is closed at once counts as one for as long as it is open.
 fn refuse_by_close(
     app: &App,
+    head: &Head,
     problem: &Problem,
     key: &HeaderValue,
     request: &mut Request,
 ) -> Response {
-    app.metrics.joined(problem.code.as_str());
-    let upgraded = hyper::upgrade::on(&mut *request);
-    let frame = CloseFrame {
-        code: problem.code.close_code().into(),
-        reason: problem.code.as_str().into(),
-    };
-    let (app, tracker) = (app.clone(), app.tracker.clone());
-    tracker.spawn(async move {
-        let Some(mut socket) = raw_socket(upgraded, &app, &Handle::current()).await else {
-            return;
-        };
-        let parting = async {
-            socket.close(Some(frame)).await?;
-            while let Some(Ok(_)) = futures::StreamExt::next(&mut socket).await {}
-            Ok::<(), tokio_tungstenite::tungstenite::Error>(())
-        };
-        // A peer that does not answer the close gets no more than this.
-        let _ = timeout(UPGRADE_DEADLINE, parting).await;
-    });
-    let mut response = switching(key, request.headers());
-    if let Some(offer) = first_plain_offer(request.headers())
-        .filter(|_| problem.code == ProblemCode::UnsupportedProtocol)
-    {
-        // Browsers drop a socket whose offers all went unanswered, and the page would never see the code.
-        response
-            .headers_mut()
-            .insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    match app.doors.open(head.source) {
+        Ok(hold) => upgrade::refuse(app, problem, hold, key, request),
+        Err(turned) => ProblemResponse(turned_away(turned)).into_response(),
     }
-    response
-}
-
-/// The first offer that carries no credential.
-fn first_plain_offer(headers: &HeaderMap) -> Option<HeaderValue> {
-    let offers = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
-    let plain = offers
-        .split(',')
-        .map(str::trim)
-        .find(|offer| !offer.starts_with("rollcall."))?;
-    HeaderValue::from_str(plain).ok()
-}
-
-/// Takes the TcpStream back from hyper, so that no buffer of its own stays, for tasks of `runtime`.
-async fn raw_socket(
-    upgraded: OnUpgrade,
-    app: &App,
-    runtime: &Handle,
-) -> Option<WebSocketStream<TcpStream>> {
-    let upgraded = timeout(UPGRADE_DEADLINE, upgraded).await.ok()?.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    let stream = moved(parts.io.into_inner(), runtime)
-        .inspect_err(|error| tracing::warn!(%error, "a connection could not be handed over"))
-        .ok()?;
-    let config = Some(websocket_config(&app.config));
-    let socket =
-        WebSocketStream::from_partially_read(stream, parts.read_buf.to_vec(), Role::Server, config);
-    Some(socket.await)
-}
-
-/// A socket wakes its task through the runtime it was registered with.
-fn moved(stream: TcpStream, runtime: &Handle) -> std::io::Result<TcpStream> {
-    let stream = stream.into_std()?;
-    let _entered = runtime.enter();
-    TcpStream::from_std(stream)
-}
-
-fn switching(key: &HeaderValue, headers: &HeaderMap) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let answer = response.headers_mut();
-    answer.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
-        answer.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    let offers = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    if offers
-        .flat_map(|value| value.split(','))
-        .any(|offer| offer.trim() == SUBPROTOCOL)
-    {
-        answer.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(SUBPROTOCOL),
-        );
-    }
-    response
 }
 
 /// Answers are of the moment, and readable for allowed origins only.
-fn dress(app: &App, request: &HeaderMap, response: &mut Response) {
+fn dress(app: &App, head: &Head, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
@@ -334,10 +233,10 @@ fn dress(app: &App, request: &HeaderMap, response: &mut Response) {
             HeaderValue::from_static("13"),
         );
     }
-    let Some(origin) = request.get(header::ORIGIN) else {
+    let Some(origin) = head.headers.get(header::ORIGIN) else {
         return;
     };
-    if guard::allowed_origin(app, request).is_err() {
+    if origin::check(app, head.peer, &head.headers).is_err() {
         return;
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

@@ -1,25 +1,61 @@
-//! Who may talk to the server at all: hosts and origins in dev mode, origins for rooms, API keys for the management API.
+//! Who may talk to the server at all: hosts and origins in dev mode, API keys for the management API.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, Method, Uri, header},
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use rollcall_protocol::{Problem, ProblemCode};
 
-use super::{App, problem::ProblemResponse};
-use crate::admission::bearer_token;
+use super::{App, origin, problem::ProblemResponse, turned_away};
+use crate::{admission::bearer_token, server::Peer};
+
+/// The longest credential, and as much again for everything else.
+const MAX_URI: usize = 16 * 1024;
+/// A page's cookies may come with a token.
+const MAX_HEADERS: usize = 24 * 1024;
+
+/// What holds for every request.
+pub(super) async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
+    match check_shape(&request).and_then(|()| check_host(&app, &request)) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => ProblemResponse(problem).into_response(),
+    }
+}
+
+/// Sizes, and the one `Host` that HTTP/1.1 asks for (RFC 9112 section 3.2).
+fn check_shape(request: &Request) -> Result<(), Problem> {
+    let target = request.uri().path_and_query();
+    if target.is_some_and(|target| target.as_str().len() > MAX_URI) {
+        let detail = format!("The address is longer than {MAX_URI} bytes.");
+        return Err(Problem::new(ProblemCode::UriTooLong, detail));
+    }
+    let headers = request.headers();
+    let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    if headers.iter().map(size).sum::<usize>() > MAX_HEADERS {
+        let detail = format!("The headers are larger than {MAX_HEADERS} bytes.");
+        return Err(Problem::new(ProblemCode::HeadersTooLarge, detail));
+    }
+    let hosts = headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        let detail = "A request needs exactly one Host header.";
+        return Err(Problem::new(ProblemCode::BadRequest, detail));
+    }
+    Ok(())
+}
 
 /// In dev mode the server trusts whoever reaches it, so only this machine's own pages may: requests carry a loopback
 /// Host (a page elsewhere whose name resolves to 127.0.0.1 carries its own), and management requests are same-origin.
-pub(super) async fn host(State(app): State<App>, request: Request, next: Next) -> Response {
-    if app.config.dev_mode() && !has_loopback_host(&request) {
+fn check_host(app: &App, request: &Request) -> Result<(), Problem> {
+    if app.config.dev_mode() && !has_loopback_host(request) {
         let detail =
             "In dev mode (no --api-key) requests must be for localhost, 127.0.0.1 or [::1].";
-        return ProblemResponse(Problem::new(ProblemCode::HostForbidden, detail)).into_response();
+        return Err(Problem::new(ProblemCode::HostForbidden, detail));
     }
-    next.run(request).await
+    Ok(())
 }
 
 fn has_loopback_host(request: &Request) -> bool {
@@ -38,7 +74,7 @@ fn has_loopback_host(request: &Request) -> bool {
     let ip = name
         .trim_start_matches('[')
         .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
+        .parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -52,7 +88,7 @@ pub(super) async fn api_key(State(app): State<App>, request: Request, next: Next
     let verdict = if app.config.dev_mode() {
         check_dev(&app, &request)
     } else {
-        check_key(&app, request.headers())
+        check_key(&app, &request)
     };
     match verdict {
         Ok(()) => next.run(request).await,
@@ -61,7 +97,12 @@ pub(super) async fn api_key(State(app): State<App>, request: Request, next: Next
 }
 
 fn check_dev(app: &App, request: &Request) -> Result<(), Problem> {
-    if !is_same_origin(app, request.headers()) {
+    // Browsers say by themselves that a page of another site is behind a request, even where they send no Origin.
+    let is_foreign = request
+        .headers()
+        .get(origin::SEC_FETCH_SITE)
+        .is_some_and(|site| site != "same-origin" && site != "none");
+    if is_foreign || !origin::is_same(app, peer(request), request.headers()) {
         let detail =
             "In dev mode (no --api-key) only pages of this server may call the management API.";
         return Err(Problem::new(ProblemCode::OriginForbidden, detail));
@@ -102,9 +143,20 @@ pub(super) fn not_json() -> Problem {
     )
 }
 
-/// Compares with every key in constant time, so that neither a key's bytes nor its place in the list show.
-fn check_key(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
+/// Whom the request's TCP connection comes from.
+fn peer(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(Peer(peer))| {
+        peer.ip()
+    })
+}
+
+/// Compares with every key in constant time, so that neither a key's bytes nor its place in the list show. Who guesses has
+/// to wait.
+fn check_key(app: &App, request: &Request) -> Result<(), Problem> {
+    let source = app.doors.source(peer(request), request.headers());
+    app.doors.check_backoff(source).map_err(turned_away)?;
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
         return Err(Problem::new(
             ProblemCode::CredentialMissing,
             "An API key is needed: Authorization: Bearer API_KEY.",
@@ -125,120 +177,10 @@ fn check_key(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     if matches {
         Ok(())
     } else {
+        app.doors.failed(source);
         Err(Problem::new(
             ProblemCode::CredentialInvalid,
             "The API key is not valid.",
         ))
-    }
-}
-
-/// Whether `Origin` is absent, the server's own, or on the list.
-pub(super) fn allowed_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return Ok(());
-    };
-    let origin = origin.to_str().unwrap_or_default();
-    if is_same_origin(app, headers)
-        || app
-            .config
-            .allowed_origins
-            .iter()
-            .any(|allowed| covers(allowed, origin))
-    {
-        return Ok(());
-    }
-    Err(Problem::new(
-        ProblemCode::OriginForbidden,
-        "Pages of this origin may not enter rooms here (--allowed-origin).",
-    ))
-}
-
-/// Same origin means: Origin's host and port are the Host header's, or those of `--public-url`.
-fn is_same_origin(app: &App, headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return true;
-    };
-    let Some(origin) = origin.to_str().ok().and_then(host_and_port) else {
-        return false;
-    };
-    let own = host_header(headers).map(|host| with_port(host, origin.2));
-    let public = app.config.public_url.as_deref().and_then(host_and_port);
-    own.is_some_and(|own| own == (origin.0.clone(), origin.1))
-        || public.is_some_and(|public| (public.0, public.1) == (origin.0, origin.1))
-}
-
-/// Host in lower case, port, and the port that the scheme implies.
-fn host_and_port(url: &str) -> Option<(String, u16, u16)> {
-    let uri: Uri = url.parse().ok()?;
-    let implied = match uri.scheme_str()? {
-        "https" => 443,
-        "http" => 80,
-        _ => return None,
-    };
-    let authority = uri.authority()?;
-    Some((
-        authority.host().to_ascii_lowercase(),
-        authority.port_u16().unwrap_or(implied),
-        implied,
-    ))
-}
-
-fn with_port(host: &str, implied: u16) -> (String, u16) {
-    let authority = host.parse::<axum::http::uri::Authority>();
-    match authority {
-        Ok(authority) => (
-            authority.host().to_ascii_lowercase(),
-            authority.port_u16().unwrap_or(implied),
-        ),
-        Err(_) => (String::new(), 0),
-    }
-}
-
-/// `https://*.example.com` covers every subdomain of example.com, not example.com itself.
-fn covers(allowed: &str, origin: &str) -> bool {
-    if allowed.eq_ignore_ascii_case(origin) {
-        return true;
-    }
-    let Some((scheme, suffix)) = allowed.split_once("://*.") else {
-        return false;
-    };
-    let Some((origin_scheme, rest)) = origin.split_once("://") else {
-        return false;
-    };
-    let (rest, suffix) = (rest.to_ascii_lowercase(), suffix.to_ascii_lowercase());
-    origin_scheme.eq_ignore_ascii_case(scheme)
-        && rest
-            .strip_suffix(&suffix)
-            .is_some_and(|sub| sub.len() > 1 && sub.ends_with('.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_covered_exactly_or_by_subdomain() {
-        let rows = [
-            ("https://app.example", "https://app.example", true),
-            ("https://app.example", "http://app.example", false),
-            ("https://app.example", "https://app.example.evil", false),
-            ("https://*.app.example", "https://a.app.example", true),
-            ("https://*.app.example", "https://a.b.app.example", true),
-            ("https://*.app.example", "https://app.example", false),
-            ("https://*.app.example", "https://evilapp.example", false),
-            (
-                "https://*.app.example:8443",
-                "https://a.app.example:8443",
-                true,
-            ),
-            ("https://*.app.example:8443", "https://a.app.example", false),
-        ];
-        for (allowed, origin, expected) in rows {
-            assert_eq!(
-                covers(allowed, origin),
-                expected,
-                "{allowed} covers {origin}"
-            );
-        }
     }
 }

@@ -10,12 +10,8 @@ use axum::{
 use rollcall_protocol::{Problem, ProblemCode};
 use serde_json::json;
 
-use super::{App, problem::ProblemResponse};
+use super::{App, headers::PAGE_POLICY, problem::ProblemResponse};
 use crate::{admission, node::State as Node, store::StoreError};
-
-/// Scripts, styles and sockets of our own only; nothing inline, nothing framed.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Name, content type and text of what the demo is made of.
 const ASSETS: &[(&str, &str, &str)] = &[
@@ -115,16 +111,7 @@ fn dressed(content_type: &'static str, text: &'static str) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    // An invite is in the address: it must not travel in a Referer.
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
+        HeaderValue::from_static(PAGE_POLICY),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response

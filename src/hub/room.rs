@@ -23,6 +23,7 @@ use super::{
     pulse::Pulse,
 };
 use crate::{
+    metrics::Limit,
     presence::{Change, Leave, Look, Roster, Seat, Shown, merge, window},
     store::{Departed, Joined, ParticipantRow, RoomKey, RoomRow, SavedSeat, Seen},
 };
@@ -83,10 +84,23 @@ struct Sitting {
 /// Why a reservation is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
+    /// There are as many live rooms as there may be.
+    Rooms,
     /// Seats reach `max_participants`.
     Room,
     /// The participant holds as many connections as it may.
     Connections,
+}
+
+impl Full {
+    /// The limit behind it.
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::Rooms => Limit::Rooms,
+            Self::Room => Limit::Participants,
+            Self::Connections => Limit::ConnectionsPerParticipant,
+        }
+    }
 }
 
 /// What came of an attempt to reserve.

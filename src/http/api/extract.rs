@@ -1,5 +1,7 @@
 //! What handlers take in and give out, with problems instead of a framework's own words.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
@@ -9,8 +11,12 @@ use axum::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rollcall_protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
 
 use crate::http::{guard, problem::ProblemResponse};
+
+/// Bodies are small; who takes longer keeps a connection from others.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What handlers answer.
 pub(crate) type Answer<T> = Result<T, ProblemResponse>;
@@ -23,8 +29,12 @@ impl<S: Send + Sync, T: DeserializeOwned + 'static> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
         let is_json = guard::is_json(request.headers());
-        let bytes = bytes::Bytes::from_request(request, state)
-            .await
+        let read = timeout(BODY_WITHIN, bytes::Bytes::from_request(request, state)).await;
+        let bytes = read
+            .map_err(|_| {
+                let detail = "The body did not arrive in time.";
+                Problem::new(ProblemCode::RequestTimeout, detail)
+            })?
             .map_err(|error| {
                 let code = if error.into_response().status() == 413 {
                     ProblemCode::PayloadTooLarge
