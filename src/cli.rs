@@ -7,6 +7,7 @@
 mod client;
 mod database;
 mod remote;
+mod secrets;
 mod table;
 
 use std::{
@@ -17,7 +18,9 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-pub use self::{client::Connection, database::Database, remote::Remote};
+pub use self::{
+    client::Connection, database::Database, remote::Remote, secrets::exposed as exposed_secrets,
+};
 use crate::{
     config::{ConfigErrors, Options},
     telemetry::chain,
@@ -47,6 +50,8 @@ pub enum Command {
     Migrate(Database),
     /// Check that the database and its directory are fit for use; exit code 1 if not
     Verify(Verification),
+    /// Print a fresh random secret, good as an API key and as a secret for access tokens
+    Key,
     /// What the running server is asked.
     #[command(flatten)]
     Remote(Remote),
@@ -82,6 +87,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Command, ExitC
             })
         }
     }
+}
+
+/// Prints a fresh secret.
+pub fn key() -> ExitCode {
+    finish(secrets::print(&mut io::stdout().lock()))
 }
 
 /// Asks the running server.

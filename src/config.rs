@@ -134,7 +134,8 @@ pub struct Limits {
     pub total_handshakes_per_second: Option<u32>,
     /// Credentials that are none, per minute and address, before it has to wait; `None`: any number.
     pub failed_credentials_per_minute: Option<u32>,
-    /// How long a request's head, or a TLS handshake, may take to arrive; also how long a connection may idle between requests.
+    /// How long a request's head, a body or a TLS handshake may take to arrive, and how long a connection may idle between
+    /// requests.
     pub handshake_timeout: Duration,
     /// Joins that may wait for a commit; further ones are told to come back.
     pub join_queue: usize,

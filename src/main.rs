@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(options)) => serve(&options),
         Ok(Command::Migrate(database)) => block_on(cli::migrate(&database)),
         Ok(Command::Verify(verification)) => block_on(cli::verify(&verification)),
+        Ok(Command::Key) => cli::key(),
         Ok(Command::Remote(remote)) => cli::ask(&remote),
         Err(code) => code,
     }
@@ -30,7 +31,12 @@ fn serve(options: &Options) -> ExitCode {
         Err(mistakes) => return cli::misconfigured(&mistakes),
     };
     telemetry::init(&config);
-    raise_file_limit();
+    for option in cli::exposed_secrets(std::env::args_os()) {
+        tracing::warn!(
+            option,
+            "process lists show this secret to everybody on the machine; set its variable or file instead"
+        );
+    }
     let threads = config.connection_threads.unwrap_or_else(default_threads);
     let connections = match Builder::new_multi_thread()
         .thread_name("connections")
@@ -50,13 +56,6 @@ fn serve(options: &Options) -> ExitCode {
     });
     connections.shutdown_background();
     code
-}
-
-/// A socket is a file, and most systems allow 1,024 until asked for more.
-fn raise_file_limit() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
 }
 
 /// One fewer than cores: what accepts, admits and writes keeps a share that heartbeats cannot take. In processor time a heartbeat

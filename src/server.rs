@@ -82,12 +82,26 @@ pub async fn run(config: Config, connection_runtime: Handle) -> Result<(), Serve
     let clock = Clock::system();
     let store = store::open(&config.database, clock.clone()).await?;
     let signals = Signals::new()?;
+    raise_file_limit();
     let dev_mode = config.dev_mode();
+    let is_clear_text = !config.listen.ip().to_canonical().is_loopback()
+        && config.tls.is_none()
+        && config.trusted_proxies.is_empty();
     let server = Server::start(config, store, clock, connection_runtime).await?;
-    info!(address = %server.addr, "listening");
+    info!(address = %server.addr, tls = server.tls.is_some(), "listening");
+    if is_clear_text {
+        warn!(
+            "credentials travel in clear text: set --tls-cert and --tls-key, or end TLS in a proxy and name it with --trusted-proxy"
+        );
+    }
     if dev_mode {
         warn!(
-            "dev mode: no API key is set, anybody on this machine may manage rooms. Open http://{}/",
+            "dev mode: no API key is set, anybody on this machine may manage rooms. Open {}://{}/",
+            if server.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
             server.addr
         );
     }
@@ -192,6 +206,13 @@ impl Server {
     /// [`ServeError::Unclean`] if something was not written or did not end in time.
     pub async fn shut_down(self) -> Result<(), ServeError> {
         Ok(self.node.shut_down(&self.stop_http).await?)
+    }
+}
+
+/// A socket is a file, and most systems allow 1,024 until asked for more.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "the limit of open files could not be raised");
     }
 }
 

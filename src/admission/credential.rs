@@ -140,9 +140,13 @@ impl Offers {
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<Credential>, Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
+    if values.next().is_some() {
+        return Err(bad("There is more than one Authorization header."));
+    }
     let token = value.to_str().ok().and_then(bearer_token);
     token
         .map(|token| Some(Credential::AccessToken(token.to_owned())))

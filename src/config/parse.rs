@@ -129,7 +129,7 @@ impl Mistakes {
         let length = key.chars().count();
         if length < MIN_API_KEY_CHARS {
             let needs = format!(
-                "must be at least {MIN_API_KEY_CHARS} characters; `openssl rand -hex 32` makes a good one"
+                "must be at least {MIN_API_KEY_CHARS} characters; `rollcall key` makes a good one"
             );
             self.add(option, format!("{length} characters"), needs);
         } else if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -143,7 +143,7 @@ impl Mistakes {
     pub(super) fn jwt_secret(&mut self, option: &'static str, secret: &str) -> Secret {
         if secret.len() < MIN_JWT_SECRET_BYTES {
             let needs = format!(
-                "must be at least {MIN_JWT_SECRET_BYTES} bytes; `openssl rand -hex 32` makes a good one"
+                "must be at least {MIN_JWT_SECRET_BYTES} bytes; `rollcall key` makes a good one"
             );
             self.add(option, format!("{} bytes", secret.len()), needs);
         }

@@ -284,7 +284,7 @@ impl Options {
             && self.api_key_file.is_none()
         {
             let needs = "can be reached from other machines and needs an API key: set --api-key (ROLLCALL_API_KEY) or \
-                         --api-key-file, or listen on 127.0.0.1";
+                         --api-key-file (`rollcall key` makes one), or listen on 127.0.0.1";
             mistakes.add("--listen", config.listen, needs);
         }
         let has_secret = self.jwt_secret.is_some() || self.jwt_secret_file.is_some();

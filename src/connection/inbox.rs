@@ -56,14 +56,12 @@ impl Inbox {
     ) -> Result<Option<ServerMessage>, Ending> {
         let limits = &client.deps.config.limits;
         let decoded = ClientMessage::decode(text, &message_limits(limits));
-        let is_heartbeat = matches!(
-            &decoded,
-            Ok(Inbound {
-                message: ClientMessage::Heartbeat,
-                ..
-            })
-        );
-        let is_free = is_heartbeat && self.take_free_heartbeat();
+        let is_free = match decoded.as_ref().map(|inbound| &inbound.message) {
+            Ok(ClientMessage::Heartbeat) => self.take_free_heartbeat(),
+            // Nothing comes after it, and everybody else would wait out the grace without it.
+            Ok(ClientMessage::Leave) => true,
+            _ => false,
+        };
         if let Err(limit) = self.take_message(limits, text.len(), is_free) {
             client.deps.metrics.limited(limit);
             let reference = match decoded {

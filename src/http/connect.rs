@@ -60,7 +60,6 @@ pub(super) async fn connect(
 
 /// A request without its body, which may not be shared across an await, and where it comes from.
 struct Head {
-    method: Method,
     uri: Uri,
     headers: HeaderMap,
     peer: IpAddr,
@@ -70,7 +69,6 @@ struct Head {
 impl Head {
     fn of(app: &App, peer: IpAddr, request: &Request) -> Self {
         Self {
-            method: request.method().clone(),
             uri: request.uri().clone(),
             headers: request.headers().clone(),
             peer,
@@ -96,6 +94,9 @@ pub(super) async fn preflight(
 
 /// What the request wants, by its headers (RFC 6455 section 4.2.1).
 fn wish(request: &Request) -> Result<Wish, Problem> {
+    if request.method() != Method::GET {
+        return Err(Problem::new(ProblemCode::MethodNotAllowed, "Ask with GET."));
+    }
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     if !has_token(headers, &header::UPGRADE, "websocket") {
@@ -171,9 +172,6 @@ fn read(app: &App, head: &Head) -> Result<Ask, Problem> {
 
 async fn look(app: &App, head: &Head) -> Result<Response, Problem> {
     check_door(app, head)?;
-    if head.method != Method::GET {
-        return Err(Problem::new(ProblemCode::MethodNotAllowed, "Ask with GET."));
-    }
     let looked = async { app.admission.look(&read(app, head)?).await };
     let room = looked
         .await

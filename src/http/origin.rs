@@ -10,12 +10,17 @@ use crate::admission::Credential;
 
 /// Whether `Origin` is absent, the server's own, or on the list.
 pub(super) fn check(app: &App, peer: IpAddr, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(origin) = origins.next() else {
         return Ok(());
     };
+    let is_only = origins.next().is_none();
     let origin = origin.to_str().unwrap_or_default();
-    let allowed = &app.config.allowed_origins;
-    if is_same(app, peer, headers) || allowed.iter().any(|allowed| covers(allowed, origin)) {
+    let is_allowed = || {
+        let allowed = &app.config.allowed_origins;
+        is_same(app, peer, headers) || allowed.iter().any(|allowed| covers(allowed, origin))
+    };
+    if is_only && is_allowed() {
         return Ok(());
     }
     Err(Problem::new(
@@ -110,7 +115,11 @@ fn covers(allowed: &str, origin: &str) -> bool {
     origin_scheme.eq_ignore_ascii_case(scheme)
         && rest
             .strip_suffix(&suffix)
-            .is_some_and(|sub| sub.len() > 1 && sub.ends_with('.'))
+            .is_some_and(|sub| sub.len() > 1 && sub.ends_with('.') && sub.bytes().all(is_name))
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
 }
 
 #[cfg(test)]
@@ -127,6 +136,7 @@ mod tests {
             ("https://*.app.example", "https://a.b.app.example", true),
             ("https://*.app.example", "https://app.example", false),
             ("https://*.app.example", "https://evilapp.example", false),
+            ("https://*.app.example", "https://evil/x.app.example", false),
             (
                 "https://*.app.example:8443",
                 "https://a.app.example:8443",

@@ -8,7 +8,9 @@
 
 mod binary;
 mod crowds;
+mod doors;
 mod enter;
+mod handshakes;
 mod harness;
 mod lifecycle;
 mod messages;

@@ -1,7 +1,5 @@
 //! What handlers take in and give out, with problems instead of a framework's own words.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::JsonRejection},
@@ -13,10 +11,7 @@ use rollcall_protocol::{Problem, ProblemCode};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use crate::http::{guard, problem::ProblemResponse};
-
-/// Bodies are small; who takes longer keeps a connection from others.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
+use crate::http::{App, guard, problem::ProblemResponse};
 
 /// What handlers answer.
 pub(crate) type Answer<T> = Result<T, ProblemResponse>;
@@ -24,12 +19,14 @@ pub(crate) type Answer<T> = Result<T, ProblemResponse>;
 /// A JSON body. An absent body is `{}`, so that calls whose every field is optional need none.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + 'static> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + 'static> FromRequest<App> for Body<T> {
     type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Self::Rejection> {
+        // Bodies are small; who takes longer keeps a connection from others.
+        let within = app.config.limits.handshake_timeout;
         let is_json = guard::is_json(request.headers());
-        let read = timeout(BODY_WITHIN, bytes::Bytes::from_request(request, state)).await;
+        let read = timeout(within, bytes::Bytes::from_request(request, app)).await;
         let bytes = read
             .map_err(|_| {
                 let detail = "The body did not arrive in time.";

@@ -17,7 +17,7 @@ use super::extract::{Answer, Body, Id, List, Page, bad, no_room};
 use crate::{
     admission::hash,
     chance,
-    http::App,
+    http::{App, problem::ProblemResponse},
     store::{InviteKey, InviteRow, NewInvite},
 };
 
@@ -87,7 +87,7 @@ pub(super) async fn create(
     {
         return Err(bad("\"expires_in_seconds\" is more than a century."));
     }
-    let token = URL_SAFE_NO_PAD.encode(random_bits());
+    let token = URL_SAFE_NO_PAD.encode(random_bits()?);
     let invite = NewInvite {
         id: InviteId(chance::uuid(app.clock.now())),
         token_hash: hash(&token),
@@ -108,9 +108,17 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(made)).into_response())
 }
 
-/// From the operating system's generator, by way of the thread's, which is seeded from it and cryptographically strong.
-fn random_bits() -> [u8; 16] {
-    rand::random()
+/// The bits of a token, from the cryptography library.
+fn random_bits() -> Answer<[u8; 16]> {
+    let mut bits = [0; 16];
+    aws_lc_rs::rand::fill(&mut bits).map_err(|_| {
+        tracing::error!("the operating system has no randomness");
+        ProblemResponse(Problem::new(
+            ProblemCode::Internal,
+            "Something went wrong on the server.",
+        ))
+    })?;
+    Ok(bits)
 }
 
 fn invite_url(app: &App, token: &str) -> String {
@@ -119,11 +127,14 @@ fn invite_url(app: &App, token: &str) -> String {
             .replace("{token}", token)
             .replace("{invite}", token),
         None => {
-            let base = app
-                .config
-                .public_url
-                .clone()
-                .unwrap_or_else(|| format!("http://{}", app.listen));
+            let base = app.config.public_url.clone().unwrap_or_else(|| {
+                let scheme = if app.config.tls.is_some() {
+                    "https"
+                } else {
+                    "http"
+                };
+                format!("{scheme}://{}", app.listen)
+            });
             format!("{base}/join/{token}")
         }
     }
