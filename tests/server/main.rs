@@ -21,3 +21,4 @@ mod properties;
 mod replay;
 mod restart;
 mod slow_client;
+mod tls;
