@@ -14,7 +14,7 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use rollcall_protocol::{ConnectionId, Problem, ProblemCode, RoomView, UserId};
+use rollcall_protocol::{ConnectionId, Problem, ProblemCode, RoomId, RoomView, Timestamp, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
@@ -22,7 +22,9 @@ use tokio::{
 
 pub(crate) use self::credential::bearer_token;
 pub use self::{
-    access_token::{AccessClaims, AccessTokens, Rooms},
+    access_token::{
+        AccessClaims, AccessTokens, JwksError, JwksRefresher, JwksSource, Rooms, VerifyingKey,
+    },
     credential::{Credential, Query, hash},
     resume::{ResumeClaims, ResumeKey},
     verdict::Ask,
@@ -107,7 +109,7 @@ pub struct Admitted {
 #[derive(Debug, Clone, Copy)]
 pub struct TokenEnd {
     /// As the token says.
-    pub at: rollcall_protocol::Timestamp,
+    pub at: Timestamp,
     /// For deadlines.
     pub deadline: Instant,
 }
@@ -142,8 +144,9 @@ impl Admission {
         )
     }
 
-    /// Checks what can be checked without the store: signatures, expiry, and that the token covers the room.
-    pub fn ask(&self, query: Query) -> Result<Ask, Problem> {
+    /// Checks what can be checked without the store: signatures, expiry, and that the token covers the room. Waits only for
+    /// a key that an access token names and we do not have yet.
+    pub async fn ask(&self, query: Query) -> Result<Ask, Problem> {
         match query.credential {
             Credential::Invite(token) => {
                 let client_hash = query.client.as_deref().map(hash);
@@ -154,7 +157,7 @@ impl Admission {
                 })
             }
             Credential::AccessToken(token) => {
-                let claims = self.inner.tokens.check(&token)?;
+                let claims = self.inner.tokens.check(&token).await?;
                 let room_id = claims.room(query.room)?;
                 let AccessClaims {
                     user_id,
@@ -260,38 +263,47 @@ impl Admission {
         let (resumes, ends) = match ask {
             Ask::Invite { .. } => (None, None),
             Ask::User { expires_at, .. } => (None, Some(*expires_at)),
-            Ask::Resume(claims) => (Some(claims.connection), claims.expires_at),
+            // A fresh token since then counts for whoever has the seat.
+            Ask::Resume(claims) => (
+                Some(claims.connection),
+                claims.expires_at.max(reservation.vouched_until()),
+            ),
         };
-        let token = ends.map(|at| TokenEnd {
-            at,
-            deadline: Instant::now() + self.inner.clock.until(at).min(FAR),
-        });
         let user_id = user_id.or_else(|| reservation.user_id());
         Admitted {
             reservation,
             resumes,
-            token,
+            token: ends.map(|at| self.token_end(at)),
             user_id,
         }
     }
 
-    /// The end of a fresh access token, if it is the same user's.
+    fn token_end(&self, at: Timestamp) -> TokenEnd {
+        TokenEnd {
+            at,
+            deadline: Instant::now() + self.inner.clock.until(at).min(FAR),
+        }
+    }
+
+    /// The end of a fresh access token for a room, if it is the same user's. Waits as [`ask`](Self::ask) does.
     ///
     /// # Errors
     /// The problem with the token.
-    pub fn renew(&self, token: &str, user_id: Option<&UserId>) -> Result<TokenEnd, Problem> {
-        let claims = self.inner.tokens.check(token)?;
-        if user_id != Some(&claims.user_id) {
+    pub async fn renew(
+        self,
+        token: String,
+        user_id: Option<UserId>,
+        room: RoomId,
+    ) -> Result<TokenEnd, Problem> {
+        let claims = self.inner.tokens.check(&token).await?;
+        if user_id.as_ref() != Some(&claims.user_id) {
             return Err(Problem::new(
                 ProblemCode::CredentialInvalid,
                 "The fresh access token is another user's.",
             ));
         }
-        let deadline = Instant::now() + self.inner.clock.until(claims.expires_at).min(FAR);
-        Ok(TokenEnd {
-            at: claims.expires_at,
-            deadline,
-        })
+        claims.room(Some(room))?;
+        Ok(self.token_end(claims.expires_at))
     }
 
     /// The verdict that [`decide`](Self::decide) would give now; changes nothing.

@@ -1,8 +1,8 @@
 //! What the operator decided. A [`Config`] is valid or does not exist.
 //!
 //! [`Options`] are the words as they came, from the command line or the environment; [`Options::resolve`] is the only way
-//! from them to a `Config`, and reports every mistake at once. Nothing here opens a socket or a database; files named by
-//! `--…-file` are read, nothing else is.
+//! from them to a `Config`, and reports every mistake at once. Nothing here opens a socket or a database; files that hold
+//! secrets and keys are read, nothing else is.
 
 mod database;
 mod limits;
@@ -23,6 +23,7 @@ use rollcall_protocol::OnIdle;
 use serde_json::Map;
 
 use crate::{
+    admission::{JwksSource, VerifyingKey},
     doors::ForwardedHeader,
     store::{NodeTerms, RoomSettings},
     tls::TlsFiles,
@@ -70,6 +71,14 @@ pub struct Config {
     pub api_keys: Vec<Secret>,
     /// Verifies and signs access tokens (HMAC); at least 32 bytes.
     pub jwt_secret: Option<Secret>,
+    /// Check access tokens that others sign.
+    pub jwt_public_keys: Vec<VerifyingKey>,
+    /// Where more such keys are.
+    pub jwks: Option<JwksSource>,
+    /// How often they are read again.
+    pub jwks_refresh_interval: Duration,
+    /// How far the clock of who signs access tokens may be off.
+    pub jwt_leeway: Duration,
     /// What the `iss` of access tokens must be.
     pub jwt_issuer: Option<String>,
     /// What the `aud` of access tokens must hold.
@@ -174,6 +183,10 @@ impl Config {
             expiry_warning: Duration::from_secs(5 * 60),
             api_keys: Vec::new(),
             jwt_secret: None,
+            jwt_public_keys: Vec::new(),
+            jwks: None,
+            jwks_refresh_interval: Duration::from_secs(5 * 60),
+            jwt_leeway: Duration::ZERO,
             jwt_issuer: None,
             jwt_audience: None,
             allowed_origins: Vec::new(),

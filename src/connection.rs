@@ -7,10 +7,10 @@ mod inbox;
 mod outbox;
 mod socket;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use rollcall_protocol::{
-    ConnectionId, ExpiryReason, PROTOCOL_VERSION, SelfView, ServerMessage, UserId,
+    ConnectionId, ExpiryReason, PROTOCOL_VERSION, Problem, Ref, SelfView, ServerMessage, UserId,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -97,14 +97,32 @@ async fn turn(turns: &Semaphore) -> Option<SemaphorePermit<'_>> {
     turn
 }
 
+/// What comes of the fresh access token that is being checked; for ever while there is none.
+///
+/// # Cancel safety
+/// The check goes on with the next call.
+async fn checked(
+    renewal: &mut Option<Pin<Box<Renewal>>>,
+) -> (Result<TokenEnd, Problem>, Option<Ref>) {
+    match renewal {
+        Some(check) => check.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A client with a place.
 struct Client {
     connection: ConnectionId,
     token: Option<TokenEnd>,
     user_id: Option<UserId>,
     place: Place,
+    /// A fresh access token that is being checked.
+    renewal: Option<Pin<Box<Renewal>>>,
     deps: Arc<Deps>,
 }
+
+/// What comes of a fresh access token, with what the client called its message.
+type Renewal = dyn Future<Output = (Result<TokenEnd, Problem>, Option<Ref>)> + Send;
 
 impl Client {
     /// Takes the seat; the first words to the client are in the outbox.
@@ -128,6 +146,7 @@ impl Client {
             token: admitted.token,
             user_id: admitted.user_id,
             place,
+            renewal: None,
             deps: Arc::clone(deps),
         };
         let expiring = welcome.expiring;
@@ -157,6 +176,11 @@ impl Client {
                     self.deps.metrics.frame_received();
                     self.place.hear();
                     if let Some(answer) = self.answer(&mut inbox, message)? {
+                        socket.say(&answer)?;
+                    }
+                }
+                renewed = checked(&mut self.renewal) => {
+                    if let Some(answer) = self.renew(renewed) {
                         socket.say(&answer)?;
                     }
                 }

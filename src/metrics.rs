@@ -11,6 +11,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use rollcall_protocol::Timestamp;
 
 use crate::hub::Ending;
 
@@ -35,6 +36,9 @@ pub struct Metrics {
     flush_backlog: Gauge,
     reaped_rooms: Counter,
     sweeps: Counter,
+    jwks_failures: Counter,
+    jwks_keys: Gauge,
+    jwks_success: Gauge,
     last_flush_millis: AtomicI64,
     flushes: AtomicU64,
 }
@@ -97,6 +101,21 @@ impl Default for Metrics {
                 Counter::default()
             ),
             sweeps: metric!("sweeps", "Sweeps of the reaper", Counter::default()),
+            jwks_failures: metric!(
+                "jwks_failures",
+                "Reads of the keys of access tokens that failed",
+                Counter::default()
+            ),
+            jwks_keys: metric!(
+                "jwks_keys",
+                "Keys of access tokens read last",
+                Gauge::default()
+            ),
+            jwks_success: metric!(
+                "jwks_last_success_timestamp_seconds",
+                "When the keys of access tokens were read last, in Unix time; zero: never",
+                Gauge::default()
+            ),
             registry: Mutex::new(registry),
             last_flush_millis: AtomicI64::new(0),
             flushes: AtomicU64::new(0),
@@ -154,6 +173,17 @@ impl Metrics {
     pub fn swept(&self, rooms: u64) {
         self.sweeps.inc();
         self.reaped_rooms.inc_by(rooms);
+    }
+
+    /// The keys of access tokens were read, so many of them.
+    pub fn jwks_read(&self, now: Timestamp, keys: usize) {
+        self.jwks_keys.set(keys as i64);
+        self.jwks_success.set(now.as_millis().div_euclid(1000));
+    }
+
+    /// The keys of access tokens could not be read.
+    pub fn jwks_failed(&self) {
+        self.jwks_failures.inc();
     }
 
     /// The flush figures for `stats`.

@@ -140,11 +140,12 @@ impl Node {
             config.flush_interval,
         );
         let reaper = reaper(&config, &hub, &store, &flusher, &metrics);
+        let (tokens, jwks) = AccessTokens::new(&config, clock.clone(), &metrics);
         let parts = AdmissionParts {
             hub: hub.clone(),
             flusher: flusher.clone(),
             metrics: Arc::clone(&metrics),
-            tokens: AccessTokens::new(&config, clock.clone()),
+            tokens,
             clock: clock.clone(),
             resume_key: ResumeKey::new(&store.signing_key().await?),
             defaults: config.room_defaults(),
@@ -178,6 +179,9 @@ impl Node {
             info!("another node serves this database; waiting for it to stop");
         }
         node.spawn_services(worker, is_ours);
+        if let Some(jwks) = jwks {
+            node.spawn_service(jwks.run());
+        }
         Ok(node)
     }
 

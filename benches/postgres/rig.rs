@@ -53,8 +53,8 @@ impl Rig {
         let parts = Parts {
             hub,
             flusher: flusher.clone(),
+            tokens: AccessTokens::new(&config, clock.clone(), &metrics).0,
             metrics,
-            tokens: AccessTokens::new(&config, clock.clone()),
             clock,
             resume_key: ResumeKey::new(&store.signing_key().await?),
             defaults: defaults(&config),

@@ -106,6 +106,8 @@ problem_codes! {
     Overloaded = "overloaded", 503, "Busy";
     /// The database cannot be asked.
     StoreUnavailable = "store_unavailable", 503, "Database unavailable";
+    /// The key that an access token names cannot be fetched at the moment.
+    KeysUnavailable = "keys_unavailable", 503, "Keys unavailable";
     /// Too early after a start for a sweep.
     ReaperNotReady = "reaper_not_ready", 503, "Too early to sweep";
 }

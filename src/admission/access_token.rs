@@ -1,66 +1,34 @@
 //! Access tokens: JWTs by which the application vouches for a user.
+//!
+//! A token is checked with one of our own keys, each of which has exactly one algorithm; its header only chooses among them
+//! (`header`, `keys`). Keys come from the configuration and from a JWKS, which one task keeps fresh (`jwks`, `refresh`). Who
+//! names a key that is known waits for nothing.
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+mod claims;
+mod header;
+mod jwks;
+mod keys;
+mod refresh;
+
+use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Validation, errors::ErrorKind};
 use rollcall_protocol::{DisplayName, Problem, ProblemCode, RoomId, Timestamp, UserId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::{clock::Clock, config::Config};
-
-/// What a checked access token says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessClaims {
-    /// Who.
-    pub user_id: UserId,
-    /// Where to.
-    pub rooms: Rooms,
-    /// The display name.
-    pub name: Option<DisplayName>,
-    /// Make the room if it is not there, revive it if it is idle.
-    pub create: bool,
-    /// When it ends.
-    pub expires_at: Timestamp,
-}
-
-/// The rooms a token covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rooms {
-    /// Exactly one; the query need not name it.
-    One(RoomId),
-    /// Some; the query names one.
-    Listed(Vec<RoomId>),
-    /// Every room; the query names one.
-    All,
-}
-
-/// The claims as JSON.
-#[derive(Debug, Deserialize)]
-struct Raw {
-    sub: String,
-    exp: f64,
-    room: Option<RawRooms>,
-    name: Option<String>,
-    #[serde(default)]
-    create: bool,
-    #[serde(default)]
-    observe: bool,
-}
-
-#[derive(Debug)]
-enum RawRooms {
-    One(String),
-    Some(Vec<String>),
-}
-
-impl<'de> Deserialize<'de> for RawRooms {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(room) => Ok(Self::One(room)),
-            list => serde_json::from_value(list)
-                .map(Self::Some)
-                .map_err(serde::de::Error::custom),
-        }
-    }
-}
+use self::{
+    claims::Raw,
+    header::Header,
+    refresh::{Jwks, Known},
+};
+pub use self::{
+    claims::{AccessClaims, Rooms},
+    jwks::{JwksError, JwksSource},
+    keys::VerifyingKey,
+    refresh::JwksRefresher,
+};
+use super::{credential::MAX_CREDENTIAL, retry_after};
+use crate::{clock::Clock, config::Config, metrics::Metrics};
 
 /// A token to be minted.
 #[derive(Debug, Serialize)]
@@ -79,93 +47,142 @@ struct Minted<'a> {
 
 /// Checks and mints access tokens.
 pub struct AccessTokens {
-    keys: Option<(DecodingKey, EncodingKey)>,
+    /// The secret and the public keys of the configuration.
+    keys: Vec<VerifyingKey>,
+    jwks: Option<Jwks>,
+    minting: Option<EncodingKey>,
     validation: Validation,
     issuer: Option<String>,
     audience: Option<String>,
+    leeway: std::time::Duration,
     clock: Clock,
 }
 
 impl std::fmt::Debug for AccessTokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AccessTokens")
-            .field("configured", &self.keys.is_some())
+            .field("keys", &self.keys)
+            .field("jwks", &self.jwks)
             .finish_non_exhaustive()
     }
 }
 
+/// Why no claims were read.
+enum Unread {
+    /// None of the keys tried made the signature; another may have.
+    NoKey,
+    /// No key can help.
+    Refused(Problem),
+}
+
 impl AccessTokens {
-    /// From the configured secret, issuer and audience.
-    pub fn new(config: &Config, clock: Clock) -> Self {
-        let keys = config.jwt_secret.as_ref().map(|secret| {
-            let secret = secret.expose().as_bytes();
-            (
-                DecodingKey::from_secret(secret),
-                EncodingKey::from_secret(secret),
-            )
-        });
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        // The injected clock judges `exp`, without leeway: a client is told a minute ahead, and asks for a fresh one.
-        validation.validate_exp = false;
-        validation.validate_aud = config.jwt_audience.is_some();
-        if let Some(issuer) = &config.jwt_issuer {
-            validation.set_issuer(&[issuer]);
-            validation.required_spec_claims.insert("iss".to_owned());
-        }
-        if let Some(audience) = &config.jwt_audience {
-            validation.set_audience(&[audience]);
-            validation.required_spec_claims.insert("aud".to_owned());
-        }
-        Self {
+    /// From the configured keys, issuer and audience. With a JWKS, also the task that must run for its keys to be there.
+    pub fn new(
+        config: &Config,
+        clock: Clock,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, Option<JwksRefresher>) {
+        let secret = config
+            .jwt_secret
+            .as_ref()
+            .map(|secret| secret.expose().as_bytes());
+        let mut keys: Vec<_> = secret.map(VerifyingKey::from_secret).into_iter().collect();
+        keys.extend(config.jwt_public_keys.iter().cloned());
+        let (jwks, refresher) = config
+            .jwks
+            .as_ref()
+            .map(|source| {
+                JwksRefresher::new(
+                    source.clone(),
+                    config.jwks_refresh_interval,
+                    Arc::clone(metrics),
+                    clock.clone(),
+                )
+            })
+            .unzip();
+        let tokens = Self {
             keys,
-            validation,
+            jwks,
+            minting: secret.map(EncodingKey::from_secret),
+            validation: validation(config),
             issuer: config.jwt_issuer.clone(),
             audience: config.jwt_audience.clone(),
+            leeway: config.jwt_leeway,
             clock,
+        };
+        (tokens, refresher)
+    }
+
+    /// Checks a token. Waits only if it names a key that the JWKS did not have when it was read last, and then 2 s at
+    /// most.
+    ///
+    /// # Errors
+    /// `credential_invalid`, `credential_expired` when only its `exp` has passed, or `keys_unavailable` when its key may
+    /// be one that could not be fetched.
+    pub async fn check(&self, token: &str) -> Result<AccessClaims, Problem> {
+        if token.len() > MAX_CREDENTIAL {
+            return Err(invalid("The access token is too long."));
+        }
+        if self.keys.is_empty() && self.jwks.is_none() {
+            return Err(invalid(
+                "This server accepts no access tokens: no key to check them with is configured.",
+            ));
+        }
+        let header = Header::read(token)?;
+        let raw = match self.read(token, &header) {
+            Ok(raw) => raw,
+            Err(Unread::Refused(problem)) => return Err(problem),
+            // Boxed, because it is rare, and its state would be everybody's.
+            Err(Unread::NoKey) => Box::pin(self.read_with_newer_keys(token, &header)).await?,
+        };
+        raw.check(self.clock.now(), self.leeway)
+    }
+
+    fn read(&self, token: &str, header: &Header) -> Result<Raw, Unread> {
+        match self.try_keys(&self.keys, token, header) {
+            Err(Unread::NoKey) => {}
+            read => return read,
+        }
+        match &self.jwks {
+            Some(jwks) => self.try_keys(&jwks.known().keys, token, header),
+            None => Err(Unread::NoKey),
         }
     }
 
-    /// Checks a token.
-    ///
-    /// # Errors
-    /// `credential_invalid`, or `credential_expired` when only its `exp` has passed.
-    pub fn check(&self, token: &str) -> Result<AccessClaims, Problem> {
-        let Some((key, _)) = &self.keys else {
-            return Err(invalid(
-                "This server accepts no access tokens: no signing secret is configured.",
-            ));
+    async fn read_with_newer_keys(&self, token: &str, header: &Header) -> Result<Raw, Problem> {
+        let forged = || invalid("The access token's signature is not valid.");
+        let Some(jwks) = &self.jwks else {
+            return Err(forged());
         };
-        let raw = jsonwebtoken::decode::<Raw>(token, key, &self.validation)
-            .map_err(|error| refuse(&error))?
-            .claims;
-        let expires_at = Timestamp::from_millis((raw.exp * 1000.0) as i64);
-        if raw.observe {
-            return Err(invalid(
-                "This server does not support observing yet; ask for a token without \"observe\".",
-            ));
+        let can_have_signed = header.algorithm != Algorithm::HS256 || jwks.may_hold_secrets;
+        if !can_have_signed || !may_be_newer(header, &jwks.known()) {
+            return Err(forged());
         }
-        let claims = AccessClaims {
-            user_id: raw
-                .sub
-                .parse()
-                .map_err(|_| invalid("The access token's \"sub\" is not a valid user id."))?,
-            rooms: rooms(raw.room)?,
-            name: raw
-                .name
-                .map(|name| name.parse())
-                .transpose()
-                .map_err(|_| invalid("The access token's \"name\" is not a valid name."))?,
-            create: raw.create,
-            expires_at,
-        };
-        if expires_at <= self.clock.now() {
-            return Err(Problem::new(
-                ProblemCode::CredentialExpired,
-                "This access token has expired.",
-            ));
+        let known = jwks.refreshed().await;
+        match self.try_keys(&known.keys, token, header) {
+            Ok(raw) => Ok(raw),
+            Err(Unread::Refused(problem)) => Err(problem),
+            Err(Unread::NoKey) if known.is_uncertain() && may_be_newer(header, &known) => {
+                Err(keys_unavailable())
+            }
+            Err(Unread::NoKey) => Err(forged()),
         }
-        Ok(claims)
+    }
+
+    fn try_keys(&self, keys: &[VerifyingKey], token: &str, header: &Header) -> Result<Raw, Unread> {
+        let mut validation = None;
+        for key in keys.iter().filter(|key| key.may_have_signed(header)) {
+            let validation = validation.get_or_insert_with(|| Validation {
+                algorithms: vec![header.algorithm],
+                ..self.validation.clone()
+            });
+            match jsonwebtoken::decode::<Raw>(token, key.key(), validation) {
+                Ok(token) => return Ok(token.claims),
+                Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
+                Err(error) => return Err(Unread::Refused(refuse(&error))),
+            }
+        }
+        Err(Unread::NoKey)
     }
 
     /// Mints a token for one room, or says that no secret is configured.
@@ -176,7 +193,7 @@ impl AccessTokens {
         name: Option<&DisplayName>,
         expires_at: Timestamp,
     ) -> Result<String, Problem> {
-        let Some((_, key)) = &self.keys else {
+        let Some(key) = &self.minting else {
             let detail = "No signing secret is configured: start the server with --jwt-secret.";
             return Err(Problem::new(ProblemCode::TokensNotConfigured, detail));
         };
@@ -189,61 +206,40 @@ impl AccessTokens {
             iss: self.issuer.as_deref(),
             aud: self.audience.as_deref(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, key).map_err(|error| {
+        let header = jsonwebtoken::Header::new(Algorithm::HS256);
+        jsonwebtoken::encode(&header, &claims, key).map_err(|error| {
             tracing::error!(%error, "an access token could not be signed");
             Problem::new(ProblemCode::Internal, "The token could not be signed.")
         })
     }
 }
 
-impl AccessClaims {
-    /// The room to enter: the token's only one, or the one that the query names.
-    ///
-    /// # Errors
-    /// `room_forbidden` for a room the token does not cover, `bad_request` if none is named.
-    pub fn room(&self, named: Option<RoomId>) -> Result<RoomId, Problem> {
-        let covered = match (&self.rooms, named) {
-            (Rooms::One(room), None) => return Ok(room.clone()),
-            (_, None) => {
-                return Err(Problem::new(
-                    ProblemCode::BadRequest,
-                    "The access token covers several rooms: name one with \"room\".",
-                ));
-            }
-            (Rooms::One(room), Some(named)) => (*room == named).then_some(named),
-            (Rooms::Listed(rooms), Some(named)) => rooms.contains(&named).then_some(named),
-            (Rooms::All, Some(named)) => Some(named),
-        };
-        covered.ok_or_else(|| {
-            Problem::new(
-                ProblemCode::RoomForbidden,
-                "Your access token does not cover this room.",
-            )
-        })
+/// What is checked with the signature; the algorithm is the key's.
+fn validation(config: &Config) -> Validation {
+    let mut validation = Validation::default();
+    validation.set_required_spec_claims(&["exp", "sub"]);
+    // The injected clock judges the times.
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = config.jwt_audience.is_some();
+    if let Some(issuer) = &config.jwt_issuer {
+        validation.set_issuer(&[issuer]);
+        validation.required_spec_claims.insert("iss".to_owned());
     }
+    if let Some(audience) = &config.jwt_audience {
+        validation.set_audience(&[audience]);
+        validation.required_spec_claims.insert("aud".to_owned());
+    }
+    validation
 }
 
-fn rooms(raw: Option<RawRooms>) -> Result<Rooms, Problem> {
-    let bad = |_| invalid("The access token's \"room\" is not a valid room id.");
-    match raw {
-        None => Err(invalid("The access token names no room.")),
-        Some(RawRooms::One(room)) if room == "*" => Ok(Rooms::All),
-        Some(RawRooms::One(room)) => room.parse().map(Rooms::One).map_err(bad),
-        Some(RawRooms::Some(rooms)) => rooms
-            .iter()
-            .map(|room| room.parse())
-            .collect::<Result<_, _>>()
-            .map(Rooms::Listed)
-            .map_err(bad),
-    }
+/// Whether the key that signed may be one that a JWKS has and we do not know.
+fn may_be_newer(header: &Header, known: &Known) -> bool {
+    known.is_empty || (header.key_id.is_some() && !known.names(header))
 }
 
 fn refuse(error: &jsonwebtoken::errors::Error) -> Problem {
     invalid(match error.kind() {
-        ErrorKind::InvalidSignature => "The access token's signature is not valid.",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            "The access token's algorithm is not accepted."
-        }
         ErrorKind::InvalidIssuer => "The access token's \"iss\" is not the expected one.",
         ErrorKind::InvalidAudience => "The access token's \"aud\" is not the expected one.",
         ErrorKind::MissingRequiredClaim(_) => "The access token lacks a required claim.",
@@ -253,4 +249,10 @@ fn refuse(error: &jsonwebtoken::errors::Error) -> Problem {
 
 fn invalid(detail: &str) -> Problem {
     Problem::new(ProblemCode::CredentialInvalid, detail)
+}
+
+fn keys_unavailable() -> Problem {
+    let detail =
+        "The server cannot fetch the key of this access token. Please try again in a moment.";
+    Problem::new(ProblemCode::KeysUnavailable, detail).retry_after(retry_after())
 }

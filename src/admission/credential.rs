@@ -43,7 +43,7 @@ impl std::fmt::Debug for Credential {
 }
 
 /// Longer values are no credential of anybody's; the limit keeps them out of hashes and parsers.
-const MAX_CREDENTIAL: usize = 8 * 1024;
+pub(super) const MAX_CREDENTIAL: usize = 8 * 1024;
 
 impl Query {
     /// Reads the query and the headers.

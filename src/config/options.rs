@@ -185,6 +185,41 @@ pub struct Options {
         help_heading = "Access"
     )]
     pub jwt_secret_file: Option<String>,
+    /// A PEM file with a public key that access tokens are signed for: RSA (RS256), EC P-256 (ES256) or Ed25519 (EdDSA)
+    /// (repeatable)
+    #[arg(
+        long = "jwt-public-key",
+        env = "ROLLCALL_JWT_PUBLIC_KEY",
+        value_name = "PATH",
+        help_heading = "Access"
+    )]
+    pub jwt_public_keys: Vec<String>,
+    /// Where the keys of access tokens are as a JWKS: an https address, or a file
+    #[arg(
+        long,
+        env = "ROLLCALL_JWKS",
+        value_name = "URL|PATH",
+        help_heading = "Access"
+    )]
+    pub jwks: Option<String>,
+    /// How often the JWKS is read again
+    #[arg(
+        long,
+        env = "ROLLCALL_JWKS_REFRESH_INTERVAL",
+        value_name = "DURATION",
+        default_value = "5m",
+        help_heading = "Access"
+    )]
+    pub jwks_refresh_interval: String,
+    /// How far the clock of who signs access tokens may be off
+    #[arg(
+        long,
+        env = "ROLLCALL_JWT_LEEWAY",
+        value_name = "DURATION",
+        default_value = "0s",
+        help_heading = "Access"
+    )]
+    pub jwt_leeway: String,
     /// What the iss of access tokens must be
     #[arg(
         long,

@@ -141,7 +141,11 @@ impl Mistakes {
     }
 
     pub(super) fn jwt_secret(&mut self, option: &'static str, secret: &str) -> Secret {
-        if secret.len() < MIN_JWT_SECRET_BYTES {
+        if secret.contains("-----BEGIN") {
+            // Everybody knows a public key; as a secret it would let in everybody.
+            let needs = "must be a secret; give a public key with --jwt-public-key";
+            self.add(option, "a key in PEM", needs);
+        } else if secret.len() < MIN_JWT_SECRET_BYTES {
             let needs = format!(
                 "must be at least {MIN_JWT_SECRET_BYTES} bytes; `rollcall key` makes a good one"
             );

@@ -12,6 +12,7 @@ use super::{
     parse::{api_keys_in, human, shown},
 };
 use crate::{
+    admission::{JwksSource, VerifyingKey},
     doors::ForwardedHeader,
     telemetry::chain,
     tls::{TlsError, TlsFiles},
@@ -93,6 +94,18 @@ impl Options {
             database: self.database.read(&mut mistakes),
             api_keys: self.api_keys(&mut mistakes),
             jwt_secret: self.jwt_secret(&mut mistakes),
+            jwt_public_keys: self.jwt_public_keys(&mut mistakes),
+            jwks: self.jwks(&mut mistakes),
+            jwks_refresh_interval: mistakes.duration(
+                "--jwks-refresh-interval",
+                &self.jwks_refresh_interval,
+                TEN_SECONDS..=DAY,
+            ),
+            jwt_leeway: mistakes.duration(
+                "--jwt-leeway",
+                &self.jwt_leeway,
+                Duration::ZERO..=MAX_LEEWAY,
+            ),
             jwt_issuer: self
                 .jwt_issuer
                 .as_deref()
@@ -174,6 +187,48 @@ impl Options {
                     path,
                     "cannot be used together with --jwt-secret; leave one of them out",
                 );
+                None
+            }
+        }
+    }
+
+    fn jwt_public_keys(&self, mistakes: &mut Mistakes) -> Vec<VerifyingKey> {
+        const OPTION: &str = "--jwt-public-key";
+        let mut keys = Vec::new();
+        for path in mistakes.list(OPTION, &self.jwt_public_keys) {
+            let Some(pem) = mistakes.file(OPTION, &path) else {
+                continue;
+            };
+            match VerifyingKey::from_pem(&pem) {
+                Ok(found) => keys.extend(found),
+                Err(needs) => mistakes.add(OPTION, path, needs),
+            }
+        }
+        keys
+    }
+
+    fn jwks(&self, mistakes: &mut Mistakes) -> Option<JwksSource> {
+        const OPTION: &str = "--jwks";
+        let got = mistakes.text(OPTION, self.jwks.as_deref()?);
+        match JwksSource::parse(&got) {
+            Ok(source) => {
+                // A file is there or not; an address may be back in a moment.
+                if let JwksSource::File(_) = &source
+                    && !got.is_empty()
+                    && let Err(error) = source.read()
+                {
+                    mistakes.add(OPTION, got, format!("must be a JWKS: {}", chain(&error)));
+                }
+                Some(source)
+            }
+            Err(needs) => {
+                // Not even a mistake may print a password.
+                let shown = if got.contains('@') {
+                    "an address with a user name"
+                } else {
+                    &got
+                };
+                mistakes.add(OPTION, shown, needs);
                 None
             }
         }
@@ -287,16 +342,19 @@ impl Options {
                          --api-key-file (`rollcall key` makes one), or listen on 127.0.0.1";
             mistakes.add("--listen", config.listen, needs);
         }
-        let has_secret = self.jwt_secret.is_some() || self.jwt_secret_file.is_some();
+        let has_keys = self.jwt_secret.is_some()
+            || self.jwt_secret_file.is_some()
+            || !self.jwt_public_keys.is_empty()
+            || self.jwks.is_some();
         for (option, got) in [
             ("--jwt-issuer", &self.jwt_issuer),
             ("--jwt-audience", &self.jwt_audience),
         ] {
-            if let (Some(got), false) = (got, has_secret) {
+            if let (Some(got), false) = (got, has_keys) {
                 mistakes.add(
                     option,
                     shown(got),
-                    "checks nothing without --jwt-secret; set both or neither",
+                    "checks nothing without --jwt-secret, --jwt-public-key or --jwks; set one of them, or leave it out",
                 );
             }
         }
@@ -379,6 +437,10 @@ fn checked(
     })
 }
 
+/// As often as unknown keys may cause a read.
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+/// A clock that is off by more is to be set right.
+const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,14 +1,17 @@
 //! What a client may say, how much of it, and what comes of it.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
+use futures::FutureExt;
 use rollcall_protocol::{
-    BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Ref, ServerMessage,
+    BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Problem, Ref,
+    ServerMessage,
 };
 use tokio::time::Instant;
 
-use super::{Client, Deps};
+use super::{Client, Deps, Renewal};
 use crate::{
+    admission::TokenEnd,
     config::Limits,
     hub::{Ending, Refused},
     metrics::Limit,
@@ -202,22 +205,49 @@ impl Client {
                     }
                     refuse_broadcast(refused, reference)
                 }),
-            ClientMessage::Token { token } => self
-                .renew(&token)
-                .err()
-                .map(|detail| error(ErrorCode::CredentialInvalid, detail, reference)),
+            ClientMessage::Token { token } => self.check_token(token, reference),
         })
     }
 
-    fn renew(&mut self, token: &str) -> Result<(), String> {
-        let renewed = self
-            .deps
-            .admission
-            .renew(token, self.user_id.as_ref())
-            .map_err(|problem| problem.detail)?;
-        self.place.renew_token(renewed.deadline);
-        self.token = Some(renewed);
-        Ok(())
+    /// Begins to check a fresh access token, which may have to wait for its key. Nobody waits with it.
+    fn check_token(&mut self, token: String, reference: Option<Ref>) -> Option<ServerMessage> {
+        if self.renewal.is_some() {
+            return Some(error(
+                ErrorCode::RateLimited,
+                "the access token before this one is still being checked",
+                reference,
+            ));
+        }
+        let admission = self.deps.admission.clone();
+        let check = admission.renew(token, self.user_id.clone(), self.place.room_id());
+        let mut check: Pin<Box<Renewal>> = Box::pin(check.map(|ends| (ends, reference)));
+        match check.as_mut().now_or_never() {
+            Some(checked) => self.renew(checked),
+            None => {
+                self.renewal = Some(check);
+                None
+            }
+        }
+    }
+
+    /// Takes in what came of a fresh access token; the old one stays if it is refused.
+    pub(super) fn renew(
+        &mut self,
+        (checked, reference): (Result<TokenEnd, Problem>, Option<Ref>),
+    ) -> Option<ServerMessage> {
+        self.renewal = None;
+        match checked {
+            Ok(ends) => {
+                self.place.renew_token(ends.at, ends.deadline);
+                self.token = Some(ends);
+                None
+            }
+            Err(problem) => Some(error(
+                ErrorCode::CredentialInvalid,
+                problem.detail,
+                reference,
+            )),
+        }
     }
 }
 

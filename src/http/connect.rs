@@ -164,15 +164,15 @@ fn check_door(app: &App, head: &Head) -> Result<(), Problem> {
 }
 
 /// Reads the credential.
-fn read(app: &App, head: &Head) -> Result<Ask, Problem> {
+async fn read(app: &App, head: &Head) -> Result<Ask, Problem> {
     let query = Query::parse(head.query(), &head.headers)?;
     origin::check_absent(app, &head.headers, &query.credential)?;
-    app.admission.ask(query)
+    app.admission.ask(query).await
 }
 
 async fn look(app: &App, head: &Head) -> Result<Response, Problem> {
     check_door(app, head)?;
-    let looked = async { app.admission.look(&read(app, head)?).await };
+    let looked = async { app.admission.look(&read(app, head).await?).await };
     let room = looked
         .await
         .inspect_err(|problem| note_failure(app, head, problem))?;
@@ -186,7 +186,7 @@ async fn look(app: &App, head: &Head) -> Result<Response, Problem> {
 async fn enter(app: &App, head: &Head) -> Result<(Admitted, Hold), Problem> {
     check_door(app, head)?;
     let decided = async {
-        let ask = read(app, head)?;
+        let ask = read(app, head).await?;
         let hold = app.doors.open(head.source).map_err(turned_away)?;
         let admitted = app.admission.decide(ask).await?;
         Ok((admitted, hold))

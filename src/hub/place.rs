@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rollcall_protocol::{ConnectionId, ParticipantId, ServerMessage, Status, Timestamp, UserId};
+use rollcall_protocol::{
+    ConnectionId, ParticipantId, RoomId, ServerMessage, Status, Timestamp, UserId,
+};
 use serde_json::{Map, Value, value::RawValue};
 use tokio::time::Instant;
 
@@ -60,6 +62,14 @@ impl Reservation {
         match &self.joined {
             Some(joined) => joined.participant.user_id.clone(),
             None => self.room.user_id(self.id),
+        }
+    }
+
+    /// Until when fresh access tokens vouch for whoever resumes a held seat; `None`: none came.
+    pub fn vouched_until(&self) -> Option<Timestamp> {
+        match &self.joined {
+            Some(_) => None,
+            None => self.room.vouched_until(self.id),
         }
     }
 
@@ -177,6 +187,11 @@ impl Place {
         self.room.key
     }
 
+    /// The room's id.
+    pub fn room_id(&self) -> RoomId {
+        self.room.row().id
+    }
+
     /// How often the participant had been removed when it sat down; its resume token names it.
     pub fn removals(&self) -> i64 {
         self.removals
@@ -224,10 +239,11 @@ impl Place {
             .map_err(Refused::Budget)
     }
 
-    /// Takes in a fresh access token's end.
-    pub fn renew_token(&self, ends: Instant) {
+    /// Takes in a fresh access token's end: on the wall, for the resume that may follow, and as a deadline.
+    pub fn renew_token(&self, until: Timestamp, deadline: Instant) {
         let shared = self.hub.shared();
-        let ends = Ticks::of(ends, shared.origin);
+        self.room.vouch(self.id, until);
+        let ends = Ticks::of(deadline, shared.origin);
         self.line.renew_token(ends);
         shared.agenda.add(
             warn_at(ends, shared),

@@ -79,6 +79,8 @@ struct Sitting {
     look: Arc<Look>,
     generation: i64,
     removals: i64,
+    /// The latest end of the fresh access tokens that came over its connections; `None`: none came.
+    vouched_until: Option<Timestamp>,
 }
 
 /// Why a reservation is refused.
@@ -627,6 +629,21 @@ impl Room {
         sitting.is_some_and(|sitting| sitting.removals == removals)
     }
 
+    /// The application vouches for a participant until then.
+    pub(super) fn vouch(&self, id: ParticipantId, until: Timestamp) {
+        let mut inner = self.inner.lock();
+        let occupant = inner.occupants.get_mut(&id);
+        if let Some(sitting) = occupant.and_then(|occupant| occupant.sitting.as_mut()) {
+            sitting.vouched_until = sitting.vouched_until.max(Some(until));
+        }
+    }
+
+    /// Until when the application vouched for whoever has the seat, if it did so again since they came.
+    pub(super) fn vouched_until(&self, id: ParticipantId) -> Option<Timestamp> {
+        let inner = self.inner.lock();
+        inner.occupants.get(&id)?.sitting.as_ref()?.vouched_until
+    }
+
     /// The user behind a seat.
     pub(super) fn user_id(&self, id: ParticipantId) -> Option<UserId> {
         self.inner
@@ -939,6 +956,7 @@ impl Sitting {
             look: Arc::new(look),
             generation: row.generation,
             removals: row.removals,
+            vouched_until: None,
         }
     }
 

@@ -76,7 +76,7 @@ impl Offline {
     /// Connects over memory that holds no more than `buffer` bytes in each direction.
     pub async fn connect_over(&self, query: &str, buffer: usize) -> Result<Peer, Problem> {
         let query = Query::parse(Some(query), &hyper::HeaderMap::new())?;
-        let ask = self.node.admission.ask(query)?;
+        let ask = self.node.admission.ask(query).await?;
         let admitted = self.node.admission.decide(ask).await?;
         let (ours, theirs) = tokio::io::duplex(buffer);
         self.node.seat(ours, admitted).await;

@@ -147,7 +147,7 @@ impl Client {
             node.admission.clone()
         };
         let code = |problem: rollcall_protocol::Problem| problem.code.as_str();
-        let ask = admission.ask(self.query.clone()).map_err(code)?;
+        let ask = admission.ask(self.query.clone()).await.map_err(code)?;
         let admitted = admission.decide(ask).await.map_err(code)?;
         drop(admission);
         self.view.lock().admitted_at = Some(Instant::now());

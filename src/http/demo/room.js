@@ -22,7 +22,7 @@ const ICON_OF = {
   invite_revoked: 'barred', removed: 'barred', origin_forbidden: 'barred', room_forbidden: 'barred',
   invite_used_up: 'ticket', invite_not_found: 'link', room_not_found: 'door', room_closed: 'door', token_expired: 'hourglass',
   room_full: 'full', too_many_connections: 'full',
-  rate_limited: 'wait', overloaded: 'wait', draining: 'wait', store_unavailable: 'wait', unreachable: 'wait', left: 'wave',
+  rate_limited: 'wait', overloaded: 'wait', draining: 'wait', store_unavailable: 'wait', keys_unavailable: 'wait', unreachable: 'wait', left: 'wave',
 };
 const MOST_GONE = 20;
 
