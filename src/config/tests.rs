@@ -172,6 +172,49 @@ fn every_rule_has_a_sentence() {
             "--jwt-secret-file (/dev/null) cannot be used together with --jwt-secret",
         ),
         (
+            "--jwt-secret=-----BEGIN_PUBLIC_KEY-----",
+            "--jwt-secret (a key in PEM) must be a secret; give a public key with --jwt-public-key",
+        ),
+        (
+            "--jwt-public-key /nonexistent/key.pem",
+            "--jwt-public-key (/nonexistent/key.pem) cannot be read:",
+        ),
+        (
+            "--jwt-public-key /dev/null",
+            "--jwt-public-key (/dev/null) must hold a public key in PEM",
+        ),
+        (
+            "--jwks http://login.example/jwks.json",
+            "--jwks (http://login.example/jwks.json) must begin with https://",
+        ),
+        (
+            "--jwks http://127.0.0.1.login.example/jwks.json",
+            "must begin with https://",
+        ),
+        (
+            "--jwks ftp://login.example/jwks.json",
+            "--jwks (ftp://login.example/jwks.json) must be a path, or an address",
+        ),
+        ("--jwks https://", "must be a path, or an address"),
+        (
+            "--jwks https://me:secret@login.example/jwks.json",
+            "--jwks (an address with a user name) must not hold a user name or password",
+        ),
+        (
+            "--jwks /nonexistent/jwks.json",
+            "--jwks (/nonexistent/jwks.json) must be a JWKS: the file cannot be read",
+        ),
+        (
+            "--jwks /dev/null",
+            "--jwks (/dev/null) must be a JWKS: the document is not a JWKS",
+        ),
+        ("--jwks=", "--jwks (empty) must not be empty"),
+        (
+            "--jwks-refresh-interval 9s",
+            "--jwks-refresh-interval (9s) must be from 10s to 1day",
+        ),
+        ("--jwt-leeway 6m", "--jwt-leeway (6m) must be from 0s to 5m"),
+        (
             "--jwt-issuer us",
             "--jwt-issuer (us) checks nothing without --jwt-secret",
         ),
@@ -467,6 +510,27 @@ fn files_hold_secrets() {
         config.jwt_secret,
         Some(Secret::new("0123456789abcdef0123456789abcdef"))
     );
+}
+
+#[test]
+fn keys_of_others_come_from_here_or_over_tls() {
+    let urls = [
+        "https://login.example/.well-known/jwks.json",
+        "HTTPS://login.example:8443/jwks?tenant=1",
+        "http://localhost:8080/jwks.json",
+        "http://127.0.0.2/jwks.json",
+        "http://[::1]:8080/jwks.json",
+    ];
+    for url in urls {
+        let config = config(&format!("--jwks {url} --jwt-audience us"));
+        assert_eq!(config.jwks, Some(JwksSource::Url(url.to_owned())));
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, r#"{{"keys":[]}}"#).unwrap();
+    let path = file.path();
+    let config = config(&format!("--jwks {} --jwt-leeway 5s", path.display()));
+    assert_eq!(config.jwks, Some(JwksSource::File(path.to_owned())));
+    assert_eq!(config.jwt_leeway, Duration::from_secs(5));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::{pin::Pin, time::Duration};
 
 use futures::FutureExt;
 use rollcall_protocol::{
-    BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Problem, Ref,
-    ServerMessage,
+    BAD_MESSAGES_PER_MINUTE, ClientMessage, ErrorCode, Inbound, MessageLimits, Problem,
+    ProblemCode, Ref, ServerMessage,
 };
 use tokio::time::Instant;
 
@@ -242,11 +242,14 @@ impl Client {
                 self.token = Some(ends);
                 None
             }
-            Err(problem) => Some(error(
-                ErrorCode::CredentialInvalid,
-                problem.detail,
-                reference,
-            )),
+            Err(problem) => {
+                let code = match problem.code {
+                    // To be sent again in a moment, like what came too fast.
+                    ProblemCode::KeysUnavailable => ErrorCode::RateLimited,
+                    _ => ErrorCode::CredentialInvalid,
+                };
+                Some(error(code, problem.detail, reference))
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 )]
 #![expect(unreachable_pub, reason = "the harness is this program's own")]
 
+mod access_tokens;
 mod binary;
 mod crowds;
 mod doors;
