@@ -1,6 +1,6 @@
 //! The management API as the commands see it: JSON in, JSON or a problem's sentence out.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, time::Duration};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -195,8 +195,7 @@ pub(super) fn encode(text: &str) -> String {
 }
 
 fn agent() -> Agent {
-    // Named, because nothing installs a provider for the whole process.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = crate::tls::provider();
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider)
         .build();

@@ -21,5 +21,6 @@ mod presence;
 mod properties;
 mod replay;
 mod restart;
+mod secrets;
 mod slow_client;
 mod tls;

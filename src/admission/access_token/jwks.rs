@@ -1,6 +1,6 @@
 //! JWKS: where the keys are fetched from, and how the document is read.
 
-use std::{fmt, fs::File, io::Read, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, fs::File, io::Read, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -133,8 +133,7 @@ fn fetch(url: &str) -> Result<Vec<u8>, JwksError> {
 
 /// An agent of its own each time: what is asked every few minutes needs no connection kept open.
 fn agent(url: &str) -> Agent {
-    // Named, because nothing installs a provider for the whole process.
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = crate::tls::provider();
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider)
         .build();
