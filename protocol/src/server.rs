@@ -158,6 +158,7 @@ impl ServerMessage {
     ///     r#"{"type":"broadcast","from":null,"event":"cursor","payload":{"x":1.50}}"#,
     ///     r#"{"type":"room","room":{"id":"lobby","created_at":"2026-11-24T10:00:00.000Z","idle_timeout_seconds":null,"expires_at":null,"metadata":{}}}"#,
     ///     r#"{"type":"room_expiring","expires_at":"2026-11-24T11:00:00.000Z","reason":"max_age"}"#,
+    ///     r#"{"type":"room_expiring","expires_at":"2026-11-24T11:00:00.000Z","reason":"idle"}"#,
     ///     r#"{"type":"token_expiring","expires_at":"2026-11-24T11:00:00.000Z"}"#,
     ///     r#"{"type":"reconnect","after_ms":1200}"#,
     ///     r#"{"type":"error","code":"bad_field","detail":"\"event\" is missing","ref":7}"#,
@@ -228,7 +229,7 @@ pub struct SelfView {
     pub participant_id: Option<ParticipantId>,
     /// This connection.
     pub connection_id: ConnectionId,
-    /// What brings the same participant back.
+    /// What brings the same participant back; null for observers.
     pub resume_token: Option<String>,
 }
 
@@ -271,7 +272,7 @@ pub struct Departure {
 pub enum ExpiryReason {
     /// It reaches its maximum age.
     MaxAge,
-    /// Nobody is there.
+    /// Nobody is there, and it becomes idle. Only observers are told: nobody else is there.
     Idle,
 }
 
@@ -311,4 +312,6 @@ error_codes! {
     RateLimited = "rate_limited";
     /// The fresh access token is not valid.
     CredentialInvalid = "credential_invalid";
+    /// Only who has a seat may say this, and an observer has none.
+    NoSeat = "no_seat";
 }

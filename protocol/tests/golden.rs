@@ -65,7 +65,7 @@ fn no_file_is_left_over() {
     }
 }
 
-fn server_messages() -> [(&'static str, ServerMessage); 15] {
+fn server_messages() -> [(&'static str, ServerMessage); 18] {
     let [ada, guest] = members();
     let me = SelfView {
         participant_id: Some(ada.id),
@@ -140,7 +140,11 @@ fn server_messages() -> [(&'static str, ServerMessage); 15] {
         ("welcome", welcome(me, false, roster, 2, both.clone())),
         (
             "welcome-observer-count",
-            welcome(observer, true, RosterMode::Count, 1_204, None),
+            welcome(observer.clone(), false, RosterMode::Count, 1_204, None),
+        ),
+        (
+            "welcome-observer-empty",
+            welcome(observer, false, roster, 0, Some(vec![])),
         ),
         (
             "presence",
@@ -192,12 +196,27 @@ fn server_messages() -> [(&'static str, ServerMessage); 15] {
             },
         ),
         (
+            "room_expiring-idle",
+            ServerMessage::RoomExpiring {
+                expires_at,
+                reason: ExpiryReason::Idle,
+            },
+        ),
+        (
             "token_expiring",
             ServerMessage::TokenExpiring { expires_at },
         ),
         ("reconnect", ServerMessage::Reconnect { after_ms: 1_200 }),
         ("error", error(None)),
         ("error-ref", error(Ref::try_from("mine").ok())),
+        (
+            "error-no_seat",
+            ServerMessage::Error {
+                code: ErrorCode::NoSeat,
+                detail: "an observer has no seat to speak from".to_owned(),
+                reference: Some(Ref::from(7)),
+            },
+        ),
     ]
 }
 
