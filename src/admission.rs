@@ -355,6 +355,7 @@ fn refuse_full(full: Full) -> Problem {
             ProblemCode::TooManyConnections,
             "You have too many connections to this room open already.",
         ),
+        Full::Over => verdict::too_old(),
     }
 }
 

@@ -440,6 +440,11 @@ impl Hub {
                     self.inner
                         .rooms
                         .remove_if(&row.key, |_, found| Arc::ptr_eq(found, &room));
+                    // Whatever is made of this row would be over at once.
+                    let now = self.shared().clock.now();
+                    if row.ends_at().is_some_and(|end| end <= now) {
+                        return Err(Full::Over);
+                    }
                 }
             }
         }

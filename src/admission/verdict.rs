@@ -270,10 +270,7 @@ fn check_open(
     revive: bool,
 ) -> Result<(), Problem> {
     if has_ended(row, at.now) {
-        return Err(Problem::new(
-            ProblemCode::RoomExpired,
-            "This room has expired. It has reached its maximum age.",
-        ));
+        return Err(too_old());
     }
     match idle_for(row, facts, at) {
         Some(timeout) if !revive => Err(Problem::new(
@@ -282,6 +279,14 @@ fn check_open(
         )),
         _ => Ok(()),
     }
+}
+
+/// The refusal of a room past its maximum age.
+pub(super) fn too_old() -> Problem {
+    Problem::new(
+        ProblemCode::RoomExpired,
+        "This room has expired. It has reached its maximum age.",
+    )
 }
 
 fn has_ended(row: &RoomRow, now: Timestamp) -> bool {

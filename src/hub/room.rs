@@ -92,6 +92,8 @@ pub enum Full {
     Room,
     /// The participant holds as many connections as it may.
     Connections,
+    /// The room has reached its maximum age since the verdict.
+    Over,
 }
 
 impl Full {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rollcall::store::RoomPatch;
-use rollcall_protocol::{ProblemCode, RoomId};
+use rollcall::{hub::Full, store::RoomPatch};
+use rollcall_protocol::{ParticipantId, ProblemCode, RoomId};
 use serde_json::{Value, json};
 
 use crate::{
@@ -262,6 +262,23 @@ async fn r9_who_was_heard_a_moment_ago_keeps_the_room_before_the_store_hears_of_
         refusal.map(|problem| problem.code),
         Some(ProblemCode::RoomExpired)
     );
+    node.stop().await;
+}
+
+/// The verdict looked a moment before the end, the seat is asked for a moment after.
+#[tokio::test(start_paused = true)]
+async fn a_seat_in_a_room_that_has_ended_since_the_verdict_is_refused() {
+    let node = Offline::start(|_| {}).await;
+    let patch = RoomPatch {
+        max_age: Some(Some(Duration::from_secs(60))),
+        ..RoomPatch::default()
+    };
+    let room: RoomId = "room".parse().unwrap();
+    let row = node.node.store.patch_room(&room, &patch).await.unwrap();
+    let row = row.unwrap();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let refused = node.node.hub.reserve(&row, ParticipantId::default()).err();
+    assert_eq!((refused, node.node.hub.rooms()), (Some(Full::Over), 0));
     node.stop().await;
 }
 
