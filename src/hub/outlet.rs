@@ -224,7 +224,8 @@ impl Outlet {
         matches!(self.listeners.get(id.0), Some(listener) if listener.owes_sync)
     }
 
-    /// A `sync` says all that the waiting frames would, so they are passed over.
+    /// A `sync` says all that the waiting presence frames would, so they are passed over, broadcasts with them; what else
+    /// was to be said is owed.
     fn skip_presence(&mut self, id: ListenerId, end: u64) {
         let Some(listener) = self.listeners.get_mut(id.0) else {
             return;
@@ -233,6 +234,7 @@ impl Outlet {
         listener.cursor = end;
         for entry in self.entries.iter_mut().skip(start) {
             entry.unread -= 1;
+            listener.owes_room |= matches!(entry.frame.kind, Kind::Room);
         }
         self.trim();
     }
@@ -355,6 +357,19 @@ mod tests {
         };
         assert_eq!(at - Instant::now(), SYNC_EVERY);
         assert!(matches!(outlet.next(ids[0], at), Next::Sync));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sync_passes_no_news_of_the_room_over() {
+        let (mut outlet, ids) = outlet(1);
+        for _ in 0..=MAX_FRAMES {
+            outlet.push(frame("p", Kind::Presence));
+        }
+        outlet.push(frame("r", Kind::Room));
+        let now = Instant::now();
+        assert!(matches!(outlet.next(ids[0], now), Next::Sync));
+        assert!(matches!(outlet.next(ids[0], now), Next::Room));
+        assert!(matches!(outlet.next(ids[0], now), Next::Empty(None)));
     }
 
     #[tokio::test(start_paused = true)]
