@@ -7,6 +7,7 @@
 mod access_token;
 mod aside;
 mod credential;
+mod observe;
 mod resume;
 mod verdict;
 pub(crate) mod words;
@@ -35,7 +36,7 @@ use crate::{
     chance,
     clock::Clock,
     flusher::Flusher,
-    hub::{Full, Hub, Reservation},
+    hub::{Entry, Full, Hub, Reservation},
     metrics::{Limit, Metrics},
     store::{RoomSettings, Store, StoreError},
     telemetry::chain,
@@ -92,11 +93,11 @@ pub struct Parts {
     pub queue: usize,
 }
 
-/// Somebody who may enter, with the seat held.
+/// Somebody who may enter, with what is held for them.
 #[derive(Debug)]
 pub struct Admitted {
-    /// The seat.
-    pub reservation: Reservation,
+    /// The seat, or the place to watch from.
+    pub entry: Entry,
     /// The connection whose resume token was brought.
     pub resumes: Option<ConnectionId>,
     /// The end of the access token, here and in resume tokens.
@@ -112,6 +113,17 @@ pub struct TokenEnd {
     pub at: Timestamp,
     /// For deadlines.
     pub deadline: Instant,
+}
+
+/// The connection that a fresh access token is for.
+#[derive(Debug)]
+pub struct Renewed {
+    /// Whose it is; `None`: a guest's.
+    pub user_id: Option<UserId>,
+    /// Where it is.
+    pub room_id: RoomId,
+    /// Whether it has no seat.
+    pub observes: bool,
 }
 
 impl Admission {
@@ -163,9 +175,17 @@ impl Admission {
                     user_id,
                     name,
                     create,
+                    observe,
                     expires_at,
                     ..
                 } = claims;
+                if observe {
+                    return Ok(Ask::Observe {
+                        room_id,
+                        user_id,
+                        expires_at,
+                    });
+                }
                 Ok(Ask::User {
                     room_id,
                     user_id,
@@ -209,7 +229,8 @@ impl Admission {
         &self.inner.tokens
     }
 
-    /// Decides a join and reserves the seat; the participant's row is committed when this returns `Ok` (rule R3).
+    /// Decides a join and reserves the seat; the participant's row is committed when this returns `Ok` (rule R3). Of an
+    /// observer nothing is written.
     ///
     /// # Errors
     /// The problem to answer with. After `store_unavailable` the commit may have happened all the same.
@@ -219,8 +240,11 @@ impl Admission {
     pub async fn decide(&self, ask: Ask) -> Result<Admitted, Problem> {
         let decided = self.decide_uncounted(ask).await;
         self.inner.metrics.joined(match &decided {
-            Ok(admitted) if admitted.reservation.is_resumed() => "resumed",
-            Ok(_) => "admitted",
+            Ok(admitted) => match &admitted.entry {
+                Entry::Seat(seat) if seat.is_resumed() => "resumed",
+                Entry::Seat(_) => "admitted",
+                Entry::Watch(_) => "observing",
+            },
             Err(problem) => problem.code.as_str(),
         });
         decided
@@ -230,7 +254,14 @@ impl Admission {
         if let Ask::Resume(claims) = &ask
             && let Some(held) = self.resume_held(claims)
         {
-            return held.map(|reservation| self.admitted(reservation, &ask, None));
+            return held.map(|reservation| self.seated(reservation, &ask, None));
+        }
+        if let Ask::Observe {
+            room_id, user_id, ..
+        } = &ask
+        {
+            let watch = self.observe(&ask, room_id, user_id).await?;
+            return Ok(self.admitted(Entry::Watch(watch), &ask, Some(user_id.clone())));
         }
         let (answer, decided) = oneshot::channel();
         self.inner
@@ -244,7 +275,7 @@ impl Admission {
                 overloaded()
             })?;
         match timeout(DECIDE_WITHIN, decided).await {
-            Ok(Ok(Ok(seat))) => Ok(self.admitted(seat.reservation, &ask, seat.user_id)),
+            Ok(Ok(Ok(seat))) => Ok(self.seated(seat.reservation, &ask, seat.user_id)),
             Ok(Ok(Err(problem))) => Err(problem),
             Ok(Err(_)) | Err(_) => Err(store_unavailable()),
         }
@@ -259,19 +290,25 @@ impl Admission {
         Some(held.map_err(refuse_full))
     }
 
-    fn admitted(&self, reservation: Reservation, ask: &Ask, user_id: Option<UserId>) -> Admitted {
+    fn seated(&self, reservation: Reservation, ask: &Ask, user_id: Option<UserId>) -> Admitted {
+        let user_id = user_id.or_else(|| reservation.user_id());
+        self.admitted(Entry::Seat(reservation), ask, user_id)
+    }
+
+    fn admitted(&self, entry: Entry, ask: &Ask, user_id: Option<UserId>) -> Admitted {
         let (resumes, ends) = match ask {
             Ask::Invite { .. } => (None, None),
-            Ask::User { expires_at, .. } => (None, Some(*expires_at)),
+            Ask::User { expires_at, .. } | Ask::Observe { expires_at, .. } => {
+                (None, Some(*expires_at))
+            }
             // A fresh token since then counts for whoever has the seat.
             Ask::Resume(claims) => (
                 Some(claims.connection),
-                claims.expires_at.max(reservation.vouched_until()),
+                claims.expires_at.max(entry.vouched_until()),
             ),
         };
-        let user_id = user_id.or_else(|| reservation.user_id());
         Admitted {
-            reservation,
+            entry,
             resumes,
             token: ends.map(|at| self.token_end(at)),
             user_id,
@@ -279,30 +316,32 @@ impl Admission {
     }
 
     fn token_end(&self, at: Timestamp) -> TokenEnd {
-        TokenEnd {
-            at,
-            deadline: Instant::now() + self.inner.clock.until(at).min(FAR),
-        }
+        let deadline = Instant::now() + self.inner.clock.until(at).min(FAR);
+        TokenEnd { at, deadline }
     }
 
-    /// The end of a fresh access token for a room, if it is the same user's. Waits as [`ask`](Self::ask) does.
+    /// The end of a fresh access token, if it is good for a connection that is there already. Waits as [`ask`](Self::ask)
+    /// does.
     ///
     /// # Errors
     /// The problem with the token.
-    pub async fn renew(
-        self,
-        token: String,
-        user_id: Option<UserId>,
-        room: RoomId,
-    ) -> Result<TokenEnd, Problem> {
+    pub async fn renew(self, token: String, renewed: Renewed) -> Result<TokenEnd, Problem> {
         let claims = self.inner.tokens.check(&token).await?;
-        if user_id.as_ref() != Some(&claims.user_id) {
+        if renewed.user_id.as_ref() != Some(&claims.user_id) {
             return Err(Problem::new(
                 ProblemCode::CredentialInvalid,
                 "The fresh access token is another user's.",
             ));
         }
-        claims.room(Some(room))?;
+        if renewed.observes != claims.observe {
+            let detail = if claims.observe {
+                "The fresh access token is for observing only."
+            } else {
+                "The fresh access token is not for observing."
+            };
+            return Err(Problem::new(ProblemCode::CredentialInvalid, detail));
+        }
+        claims.room(Some(renewed.room_id))?;
         Ok(self.token_end(claims.expires_at))
     }
 
@@ -322,6 +361,11 @@ impl Admission {
             .map_err(|_| store_unavailable())?
             .map_err(|error| store_problem(&error))?;
         let hub = &self.inner.hub;
+        if let Ask::Observe { user_id, .. } = ask {
+            let row = self.judge_observer(&facts, now)?;
+            let admitted = hub.admits_observer(row.key, user_id);
+            return admitted.map(|()| row.view()).map_err(refuse_full);
+        }
         let at = Circumstances {
             now,
             is_live: &|key| hub.is_live(key),

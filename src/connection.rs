@@ -10,7 +10,7 @@ mod socket;
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use rollcall_protocol::{
-    ConnectionId, ExpiryReason, PROTOCOL_VERSION, Problem, Ref, SelfView, ServerMessage, UserId,
+    ConnectionId, PROTOCOL_VERSION, Problem, Ref, SelfView, ServerMessage, UserId,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -125,7 +125,7 @@ struct Client {
 type Renewal = dyn Future<Output = (Result<TokenEnd, Problem>, Option<Ref>)> + Send;
 
 impl Client {
-    /// Takes the seat; the first words to the client are in the outbox.
+    /// Takes the place; the first words to the client are in the outbox.
     fn sit(admitted: Admitted, deps: &Arc<Deps>, outbox: &mut Outbox) -> Result<Self, Ending> {
         let connection = ConnectionId(chance::number());
         let seating = Seating {
@@ -133,13 +133,15 @@ impl Client {
             resumes: admitted.resumes,
             token_ends: admitted.token.map(|token| token.deadline),
         };
-        let (place, welcome) = admitted.reservation.sit(seating)?;
+        let (place, mut welcome) = admitted.entry.sit(seating)?;
+        let participant = place.seat().map(|seat| seat.participant);
         info!(
             connection.id = %connection,
-            participant.id = %place.participant(),
+            participant.id = participant.map(tracing::field::display),
             room.id = %welcome.room.id,
             resumed = welcome.resumed,
-            "joined"
+            "{}",
+            if participant.is_some() { "joined" } else { "observing" },
         );
         let client = Self {
             connection,
@@ -149,10 +151,9 @@ impl Client {
             renewal: None,
             deps: Arc::clone(deps),
         };
-        let expiring = welcome.expiring;
+        let expiring = std::mem::take(&mut welcome.expiring);
         outbox.say(&client.greeting(welcome));
-        if let Some(expires_at) = expiring {
-            let reason = ExpiryReason::MaxAge;
+        for (expires_at, reason) in expiring {
             outbox.say(&ServerMessage::RoomExpiring { expires_at, reason });
         }
         Ok(client)
@@ -189,21 +190,24 @@ impl Client {
     }
 
     fn greeting(&self, welcome: Welcome) -> ServerMessage {
-        let claims = ResumeClaims {
-            room: self.place.room(),
-            participant: self.place.participant(),
-            connection: self.connection,
-            removals: self.place.removals(),
-            expires_at: self.token.map(|token| token.at),
-        };
+        let seat = self.place.seat();
+        let resume_token = seat.map(|seat| {
+            self.deps.admission.issue_resume(&ResumeClaims {
+                room: self.place.room(),
+                participant: seat.participant,
+                connection: self.connection,
+                removals: seat.removals,
+                expires_at: self.token.map(|token| token.at),
+            })
+        });
         ServerMessage::Welcome {
             protocol: PROTOCOL_VERSION,
             resumed: welcome.resumed,
             room: welcome.room,
             self_: SelfView {
-                participant_id: Some(self.place.participant()),
+                participant_id: seat.map(|seat| seat.participant),
                 connection_id: self.connection,
-                resume_token: Some(self.deps.admission.issue_resume(&claims)),
+                resume_token,
             },
             heartbeat_interval_ms: self.deps.config.heartbeat_interval.as_millis() as u64,
             server_time: self.place.now(),

@@ -15,6 +15,7 @@ mod pulse;
 mod room;
 mod ticks;
 mod unflushed;
+mod watch;
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,7 @@ use std::{
 use crossbeam_queue::SegQueue;
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use rollcall_protocol::{ParticipantId, RoomView, ServerMessage, Timestamp};
+use rollcall_protocol::{ExpiryReason, ParticipantId, RoomView, ServerMessage, Timestamp, UserId};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -45,8 +46,9 @@ use self::{
 pub use self::{
     encoded::Encoded,
     ending::Ending,
-    place::{Event, Place, Refused, Reservation, Seating},
+    place::{Entry, Event, OwnSeat, Place, Refused, Reservation, Seating},
     room::{Full, Present, StateTooLarge},
+    watch::Watch,
 };
 use crate::{
     config::Config,
@@ -117,8 +119,8 @@ pub struct Welcome {
     pub room: RoomView,
     /// The roster, oneself included.
     pub shown: Shown,
-    /// The others have been told that the room ends then.
-    pub expiring: Option<Timestamp>,
+    /// The others have been told that the room ends then, and why.
+    pub expiring: Vec<(Timestamp, ExpiryReason)>,
     /// The seat was still held.
     pub resumed: bool,
 }
@@ -191,7 +193,7 @@ impl Hub {
         Arc::clone(&room)
     }
 
-    /// Forgets a room that nobody has or awaits a seat in.
+    /// Forgets a room that nobody has a seat in, watches or is about to.
     fn tidy(&self, key: RoomKey) {
         self.inner
             .rooms
@@ -230,6 +232,10 @@ impl Hub {
                     self.tidy(room.key);
                 }
             }
+            Job::Idle(room) => room
+                .upgrade()
+                .into_iter()
+                .for_each(|room| room.idle(shared)),
             Job::Grace(grace) => {
                 let (room, id) = *grace;
                 if let Some(room) = room.upgrade() {
@@ -259,7 +265,7 @@ impl Hub {
             shared.tick().0.saturating_sub(ping_after),
             Ordering::Relaxed,
         );
-        for room in self.live_rooms() {
+        for room in self.all_rooms() {
             for line in room.lines() {
                 line.forgive(shared.tick());
             }
@@ -267,7 +273,7 @@ impl Hub {
     }
 
     /// In the order of their keys, so that a simulation meets them in the same order again.
-    fn live_rooms(&self) -> Vec<Arc<Room>> {
+    fn all_rooms(&self) -> Vec<Arc<Room>> {
         let rooms = self.inner.rooms.iter();
         let mut rooms: Vec<_> = rooms.map(|entry| Arc::clone(entry.value())).collect();
         rooms.sort_unstable_by_key(|room| room.key);
@@ -295,7 +301,7 @@ impl Hub {
     /// From here on a disconnect is nobody's departure, and every connection is told to come back elsewhere.
     pub fn drain(&self) {
         self.shared().is_draining.store(true, Ordering::SeqCst);
-        for room in self.live_rooms() {
+        for room in self.all_rooms() {
             for line in room.lines() {
                 line.end(Ending::Stopping);
             }
@@ -384,7 +390,12 @@ impl Hub {
 
     /// The settings of a live room, as a resume sees them without asking the store.
     pub fn row(&self, key: RoomKey) -> Option<RoomRow> {
-        self.find(key).map(|room| room.row())
+        self.find(key)?.live_row()
+    }
+
+    /// How many connections watch a room without a seat.
+    pub fn observers(&self, key: RoomKey) -> usize {
+        self.find(key).map_or(0, |room| room.observers())
     }
 
     /// Whether a seat could be reserved; changes nothing.
@@ -412,26 +423,63 @@ impl Hub {
 
     /// Holds a seat for an admission that is being decided.
     pub fn reserve(&self, row: &RoomRow, id: ParticipantId) -> Result<Reservation, Full> {
-        if let Err(full) = self.has_space()
-            && self.find(row.key).is_none()
-        {
-            return Err(self.count(full));
-        }
+        self.has_space_for(row.key)?;
         self.reserve_in(row, id)
     }
 
+    /// Whether this room is live, or may become so.
+    fn has_space_for(&self, key: RoomKey) -> Result<(), Full> {
+        match self.has_space() {
+            Err(full) if self.find(key).is_none() => Err(self.count(full)),
+            _ => Ok(()),
+        }
+    }
+
     fn count(&self, full: Full) -> Full {
-        self.shared().metrics.limited(full.limit());
+        if let Some(limit) = full.limit() {
+            self.shared().metrics.limited(limit);
+        }
         full
     }
 
     /// The same in a room that is there by now, however many others are.
     pub fn reserve_in(&self, row: &RoomRow, id: ParticipantId) -> Result<Reservation, Full> {
         let limit = self.shared().options.connections_per_participant;
+        let (room, ()) = self.hold(row, |room| {
+            room.reserve(id, row.settings.max_participants, limit)
+        })?;
+        Ok(Reservation::new(self.clone(), room, id, 0))
+    }
+
+    /// Whether a place to watch from could be held; changes nothing.
+    pub fn admits_observer(&self, key: RoomKey, user_id: &UserId) -> Result<(), Full> {
+        let limit = self.shared().options.connections_per_participant;
+        self.find(key)
+            .map_or(Ok(()), |room| room.admits_observer(user_id, limit))
+    }
+
+    /// Holds a place to watch from for an admission that is being decided: an end of the room from here on is an end of
+    /// it, and the room's seats know nothing of it.
+    pub fn watch(&self, row: &RoomRow, user_id: &UserId) -> Result<Watch, Full> {
+        let (shared, limit) = (
+            self.shared(),
+            self.shared().options.connections_per_participant,
+        );
+        self.has_space_for(row.key)?;
+        let (room, id) = self.hold(row, |room| room.reserve_observer(user_id, limit, shared))?;
+        Ok(Watch::new(self.clone(), room, id))
+    }
+
+    /// Holds something in a room, which is taken into memory for it.
+    fn hold<T>(
+        &self,
+        row: &RoomRow,
+        reserve: impl Fn(&Room) -> Reserve<T>,
+    ) -> Result<(Arc<Room>, T), Full> {
         loop {
             let room = self.find_or_make(row);
-            match room.reserve(id, row.settings.max_participants, limit) {
-                Reserve::Done => return Ok(Reservation::new(self.clone(), room, id, 0)),
+            match reserve(&room) {
+                Reserve::Done(held) => return Ok((room, held)),
                 Reserve::Full(full) => {
                     self.tidy(row.key);
                     return Err(self.count(full));
@@ -480,6 +528,20 @@ impl Hub {
         }
     }
 
+    /// Ends the connections by which a user who was removed from a room observes it.
+    pub fn dismiss(&self, key: RoomKey, user_id: &UserId) {
+        if let Some(room) = self.find(key) {
+            room.dismiss(user_id);
+        }
+    }
+
+    /// Counts as activity in a room.
+    pub fn touch(&self, key: RoomKey, at: Timestamp) {
+        if let Some(room) = self.find(key) {
+            room.touch(at, self.shared());
+        }
+    }
+
     /// Tells a room's members of its new settings.
     pub fn set_row(&self, row: RoomRow) {
         if let Some(room) = self.find(row.key) {
@@ -514,14 +576,27 @@ impl Hub {
         }
     }
 
-    /// How many rooms are live.
+    /// How many rooms are in memory: the live ones, and those that are only watched.
     pub fn rooms(&self) -> usize {
         self.inner.rooms.len()
     }
 
+    /// The rooms that are only watched. Walks all rooms.
+    pub fn watched_only(&self) -> Vec<RoomKey> {
+        let rooms = self.all_rooms().into_iter();
+        let watched = rooms.filter(|room| room.observers() > 0 && !room.is_live());
+        watched.map(|room| room.key).collect()
+    }
+
+    /// How many rooms are live. Walks all rooms.
+    pub fn live(&self) -> usize {
+        let rooms = self.all_rooms();
+        rooms.iter().filter(|room| room.is_live()).count()
+    }
+
     /// How many seats there are. Walks all rooms.
     pub fn seats(&self) -> usize {
-        self.live_rooms()
+        self.all_rooms()
             .iter()
             .map(|room| room.online(self.shared()).0)
             .sum()

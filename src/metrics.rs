@@ -23,6 +23,8 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     /// Connections with a seat.
     pub connections: Gauge,
+    /// Connections that watch without a seat.
+    pub observers: Gauge,
     rooms: Gauge,
     seats: Gauge,
     joins: Family<Labels, Counter>,
@@ -56,11 +58,16 @@ impl Default for Metrics {
         let flush_buckets = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
         Self {
             connections: metric!("connections", "WebSockets with a seat", Gauge::default()),
+            observers: metric!(
+                "observers",
+                "WebSockets that watch without a seat",
+                Gauge::default()
+            ),
             rooms: metric!("rooms_live", "Rooms in memory", Gauge::default()),
             seats: metric!("seats", "Seats, grace included", Gauge::default()),
             joins: metric!(
                 "joins",
-                "Joins by outcome: admitted, resumed, or the problem's code",
+                "Joins by outcome: admitted, resumed, observing, or the problem's code",
                 Family::default()
             ),
             endings: metric!(
@@ -124,7 +131,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A join was decided: `admitted`, `resumed`, or a problem's code.
+    /// A join was decided: `admitted`, `resumed`, `observing`, or a problem's code.
     pub fn joined(&self, outcome: &'static str) {
         self.joins.get_or_create(&[("outcome", outcome)]).inc();
     }

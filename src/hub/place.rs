@@ -1,4 +1,6 @@
 //! A connection's hold on the hub: first a reservation, then a place. Dropping either gives it up properly.
+//!
+//! A place is to hear from; what only a participant may do goes through its [`OwnSeat`].
 
 use std::{
     future::poll_fn,
@@ -7,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::gauge::Gauge;
 use rollcall_protocol::{
     ConnectionId, ParticipantId, RoomId, ServerMessage, Status, Timestamp, UserId,
 };
@@ -14,13 +17,44 @@ use serde_json::{Map, Value, value::RawValue};
 use tokio::time::Instant;
 
 use super::{
-    Encoded, Ending, Hub, Joined, StateTooLarge, Ticks, Welcome,
+    Encoded, Ending, Hub, Joined, Shared, StateTooLarge, Ticks, Watch, Welcome,
     agenda::Job,
     line::{self, Line},
     outlet::{Kind, ListenerId},
     pulse::Pulse,
-    room::{Room, Said},
+    room::{ObserverId, Room, Said},
 };
+use crate::metrics::Metrics;
+
+/// What is held for somebody who may enter.
+#[derive(Debug)]
+pub enum Entry {
+    /// A participant's seat.
+    Seat(Reservation),
+    /// A place to watch from, without a seat.
+    Watch(Watch),
+}
+
+impl Entry {
+    /// Takes the place.
+    ///
+    /// # Errors
+    /// The room ended, or the participant or user was removed from it, since the verdict.
+    pub fn sit(self, seating: Seating) -> Result<(Place, Welcome), Ending> {
+        match self {
+            Self::Seat(reservation) => reservation.sit(seating),
+            Self::Watch(watch) => watch.begin(seating),
+        }
+    }
+
+    /// Until when fresh access tokens vouch for whoever resumes a held seat; `None`: none came.
+    pub fn vouched_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Seat(reservation) => reservation.vouched_until(),
+            Self::Watch(_) => None,
+        }
+    }
+}
 
 /// A seat held for an admission. Dropped before the commit it leaves no trace; after it, it ends as a departure.
 #[derive(Debug)]
@@ -65,8 +99,7 @@ impl Reservation {
         }
     }
 
-    /// Until when fresh access tokens vouch for whoever resumes a held seat; `None`: none came.
-    pub fn vouched_until(&self) -> Option<Timestamp> {
+    fn vouched_until(&self) -> Option<Timestamp> {
         match &self.joined {
             Some(_) => None,
             None => self.room.vouched_until(self.id),
@@ -79,9 +112,7 @@ impl Reservation {
     /// The room or the participant was removed since the verdict. The reservation is given back as by a drop.
     pub fn sit(mut self, seating: Seating) -> Result<(Place, Welcome), Ending> {
         let shared = self.hub.shared();
-        let now = Instant::now();
-        let token_ends = seating.token_ends.map(|at| Ticks::of(at, shared.origin));
-        let line = Arc::new(Line::new(seating.connection, shared.tick(), token_ends));
+        let line = seating.line(shared);
         let seated = self.room.sit(
             self.id,
             self.joined.as_deref(),
@@ -91,29 +122,18 @@ impl Reservation {
             shared,
         )?;
         self.is_open = false;
-        let first_check = now + shared.options.patience.ping_after;
-        let first_check =
-            token_ends.map_or(first_check, |ends| first_check.min(warn_at(ends, shared)));
-        shared
-            .agenda
-            .add(first_check, Job::Check(Arc::downgrade(&line)));
-        shared.metrics.connections.inc();
-        let place = Place {
-            hub: self.hub.clone(),
-            room: Arc::clone(&self.room),
+        let role = Role::Participant {
             id: self.id,
-            line,
             pulse: seated.pulse,
-            listener: seated.listener,
             removals: seated.removals,
-            ending: Ending::Hangup,
-            has_frames: true,
         };
+        let (hub, room) = (self.hub.clone(), Arc::clone(&self.room));
+        let place = Place::new(hub, room, line, seated.listener, role);
         Ok((place, seated.welcome))
     }
 }
 
-fn warn_at(ends: Ticks, shared: &super::Shared) -> Instant {
+fn warn_at(ends: Ticks, shared: &Shared) -> Instant {
     let warning = shared.options.patience.token_warning.as_millis() as u64;
     Ticks(ends.0.saturating_sub(warning)).instant(shared.origin)
 }
@@ -139,19 +159,70 @@ pub struct Seating {
     pub token_ends: Option<Instant>,
 }
 
+impl Seating {
+    /// The hub's end of the connection, judged from here on.
+    pub(super) fn line(&self, shared: &Shared) -> Arc<Line> {
+        let token_ends = self.token_ends.map(|at| Ticks::of(at, shared.origin));
+        let line = Arc::new(Line::new(self.connection, shared.tick(), token_ends));
+        let silence = Instant::now() + shared.options.patience.ping_after;
+        let first_check = token_ends.map_or(silence, |ends| silence.min(warn_at(ends, shared)));
+        let check = Job::Check(Arc::downgrade(&line));
+        shared.agenda.add(first_check, check);
+        line
+    }
+}
+
 /// One connection's place in a room. Dropping it leaves, for the reason noted with [`Place::ends`]; if none was, as a
 /// broken connection does, which starts the grace.
 #[derive(Debug)]
 pub struct Place {
     hub: Hub,
     room: Arc<Room>,
-    id: ParticipantId,
     line: Arc<Line>,
-    pulse: Arc<Pulse>,
     listener: ListenerId,
-    removals: i64,
+    role: Role,
     ending: Ending,
     has_frames: bool,
+}
+
+/// As what a connection is in the room.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// With a seat.
+    Participant {
+        id: ParticipantId,
+        pulse: Arc<Pulse>,
+        removals: i64,
+    },
+    /// Without.
+    Observer(ObserverId),
+}
+
+impl Role {
+    fn participant(&self) -> Option<ParticipantId> {
+        match self {
+            Self::Participant { id, .. } => Some(*id),
+            Self::Observer(_) => None,
+        }
+    }
+
+    /// Where such connections are counted.
+    fn gauge<'a>(&self, metrics: &'a Metrics) -> &'a Gauge {
+        match self {
+            Self::Participant { .. } => &metrics.connections,
+            Self::Observer(_) => &metrics.observers,
+        }
+    }
+}
+
+/// The seat that a connection is in, and what only that allows.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnSeat<'a> {
+    place: &'a Place,
+    /// The participant.
+    pub participant: ParticipantId,
+    /// How often the participant had been removed when it sat down; its resume token names it.
+    pub removals: i64,
 }
 
 /// What a connection is to do next.
@@ -177,9 +248,35 @@ pub enum Refused {
 }
 
 impl Place {
-    /// The participant.
-    pub fn participant(&self) -> ParticipantId {
-        self.id
+    pub(super) fn new(
+        hub: Hub,
+        room: Arc<Room>,
+        line: Arc<Line>,
+        listener: ListenerId,
+        role: Role,
+    ) -> Self {
+        role.gauge(&hub.shared().metrics).inc();
+        Self {
+            hub,
+            room,
+            line,
+            listener,
+            role,
+            ending: Ending::Hangup,
+            has_frames: true,
+        }
+    }
+
+    /// The seat; `None` for an observer, who has none.
+    pub fn seat(&self) -> Option<OwnSeat<'_>> {
+        match self.role {
+            Role::Participant { id, removals, .. } => Some(OwnSeat {
+                place: self,
+                participant: id,
+                removals,
+            }),
+            Role::Observer(_) => None,
+        }
     }
 
     /// The room's incarnation.
@@ -189,60 +286,25 @@ impl Place {
 
     /// The room's id.
     pub fn room_id(&self) -> RoomId {
-        self.room.row().id
+        self.room.id()
     }
 
-    /// How often the participant had been removed when it sat down; its resume token names it.
-    pub fn removals(&self) -> i64 {
-        self.removals
-    }
-
-    /// Notes a sign of life: no lock, no I/O (rule R7).
+    /// Notes a sign of life: no lock, no I/O (rule R7). An observer's is nobody's but its own.
     pub fn hear(&self) {
         let shared = self.hub.shared();
         let now = shared.tick();
         self.line.hear(now);
-        self.pulse.touch(now, &shared.dirty);
-    }
-
-    /// Changes the connection's status and the participant's state.
-    pub fn update(
-        &self,
-        status: Option<Status>,
-        state: Option<Map<String, Value>>,
-    ) -> Result<(), StateTooLarge> {
-        self.room
-            .update(self.id, self.line.id, status, state, self.hub.shared())
-    }
-
-    /// Sends a broadcast to every other connection, or to those of `to`.
-    pub fn broadcast(
-        &self,
-        event: String,
-        payload: Box<RawValue>,
-        to: Option<Vec<ParticipantId>>,
-    ) -> Result<(), Refused> {
-        if let Some(stranger) = to.as_deref().and_then(|to| self.room.stranger(to)) {
-            return Err(Refused::Stranger(stranger));
+        if let Role::Participant { pulse, .. } = &self.role {
+            pulse.touch(now, &shared.dirty);
         }
-        let encoded = Encoded::new(&ServerMessage::Broadcast {
-            from: Some(self.id),
-            event,
-            payload,
-        });
-        let kind = Kind::Broadcast {
-            from: Some(self.line.id),
-            to: to.map(Into::into),
-        };
-        self.room
-            .broadcast(kind, encoded, false, self.hub.shared())
-            .map_err(Refused::Budget)
     }
 
     /// Takes in a fresh access token's end: on the wall, for the resume that may follow, and as a deadline.
     pub fn renew_token(&self, until: Timestamp, deadline: Instant) {
         let shared = self.hub.shared();
-        self.room.vouch(self.id, until);
+        if let Role::Participant { id, .. } = &self.role {
+            self.room.vouch(*id, until);
+        }
         let ends = Ticks::of(deadline, shared.origin);
         self.line.renew_token(ends);
         shared.agenda.add(
@@ -302,10 +364,8 @@ impl Place {
         if !self.has_frames {
             return Poll::Pending;
         }
-        match self
-            .room
-            .next(self.listener, Some(self.id), self.hub.shared())
-        {
+        let own = self.role.participant();
+        match self.room.next(self.listener, own, self.hub.shared()) {
             Said::Frame(encoded) => Poll::Ready(Event::Frame(encoded)),
             Said::Nothing(again) => {
                 self.has_frames = false;
@@ -324,9 +384,54 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let shared = self.hub.shared();
-        self.room
-            .disconnect(self.id, self.listener, &self.line, self.ending, shared);
-        shared.metrics.connections.dec();
+        match &self.role {
+            Role::Participant { id, .. } => {
+                self.room
+                    .disconnect(*id, self.listener, &self.line, self.ending, shared);
+            }
+            Role::Observer(id) => self.room.unobserve(id, Some(self.listener)),
+        }
+        self.role.gauge(&shared.metrics).dec();
         self.hub.tidy(self.room.key);
+    }
+}
+
+impl OwnSeat<'_> {
+    /// Changes the connection's status and the participant's state.
+    pub fn update(
+        &self,
+        status: Option<Status>,
+        state: Option<Map<String, Value>>,
+    ) -> Result<(), StateTooLarge> {
+        let Place {
+            hub, room, line, ..
+        } = self.place;
+        room.update(self.participant, line.id, status, state, hub.shared())
+    }
+
+    /// Sends a broadcast to every other connection, or to those of `to`.
+    pub fn broadcast(
+        &self,
+        event: String,
+        payload: Box<RawValue>,
+        to: Option<Vec<ParticipantId>>,
+    ) -> Result<(), Refused> {
+        let Place {
+            hub, room, line, ..
+        } = self.place;
+        if let Some(stranger) = to.as_deref().and_then(|to| room.stranger(to)) {
+            return Err(Refused::Stranger(stranger));
+        }
+        let encoded = Encoded::new(&ServerMessage::Broadcast {
+            from: Some(self.participant),
+            event,
+            payload,
+        });
+        let kind = Kind::Broadcast {
+            from: Some(line.id),
+            to: to.map(Into::into),
+        };
+        room.broadcast(kind, encoded, false, hub.shared())
+            .map_err(Refused::Budget)
     }
 }

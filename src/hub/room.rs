@@ -1,19 +1,24 @@
 //! One live room: its seats, its roster and its outlet, under one lock.
 //!
 //! Nothing awaits while the lock is held, and heartbeats never take it. A room exists in memory while anybody has a seat,
-//! or is about to: the last one out closes it, and whoever comes at that moment asks the hub for a new one.
+//! or watches, or is about to: the last one out closes it, and whoever comes at that moment asks the hub for a new one. Live it
+//! is by its seats alone.
+
+mod observing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rollcall_protocol::{
-    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, ServerMessage, StateText,
-    Status, Timestamp, UserId,
+    ConnectionId, ExpiryReason, LeaveReason, Member, ParticipantId, RoomId, ServerMessage,
+    StateText, Status, Timestamp, UserId,
 };
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+pub(super) use self::observing::ObserverId;
+use self::observing::Observers;
 use super::{
     Departure, Encoded, Ending, Shared, Welcome,
     agenda::Job,
@@ -42,6 +47,9 @@ struct Inner {
     occupants: BTreeMap<ParticipantId, Occupant>,
     roster: Roster,
     outlet: Outlet,
+    observers: Observers,
+    /// The latest sign of life: the room's own, and of those who left as far as this object has heard.
+    last_activity: Timestamp,
     sent_at: Option<Instant>,
     is_scheduled: bool,
     is_warned: bool,
@@ -90,26 +98,27 @@ pub enum Full {
     Rooms,
     /// Seats reach `max_participants`.
     Room,
-    /// The participant holds as many connections as it may.
+    /// The participant, or the observing user, holds as many connections as it may.
     Connections,
     /// The room has reached its maximum age since the verdict.
     Over,
 }
 
 impl Full {
-    /// The limit behind it.
-    pub(super) fn limit(self) -> Limit {
+    /// The limit behind it, if there is one.
+    pub(super) fn limit(self) -> Option<Limit> {
         match self {
-            Self::Rooms => Limit::Rooms,
-            Self::Room => Limit::Participants,
-            Self::Connections => Limit::ConnectionsPerParticipant,
+            Self::Rooms => Some(Limit::Rooms),
+            Self::Room => Some(Limit::Participants),
+            Self::Connections => Some(Limit::ConnectionsPerParticipant),
+            Self::Over => None,
         }
     }
 }
 
 /// What came of an attempt to reserve.
-pub(super) enum Reserve {
-    Done,
+pub(super) enum Reserve<T = ()> {
+    Done(T),
     Full(Full),
     /// This room object is gone; ask the hub again.
     Gone,
@@ -129,11 +138,13 @@ impl Room {
         let room = Arc::new(Self {
             key: row.key,
             inner: Mutex::new(Inner {
+                last_activity: row.created_at.max(row.last_active_at),
                 row,
                 end: None,
                 occupants: BTreeMap::new(),
                 roster: Roster::new(shared.options.roster_limit),
                 outlet: Outlet::default(),
+                observers: Observers::default(),
                 sent_at: None,
                 is_scheduled: false,
                 is_warned: false,
@@ -161,7 +172,7 @@ impl Room {
             Ok(()) => inner.reserve(id),
             Err(full) => return Reserve::Full(full),
         }
-        Reserve::Done
+        Reserve::Done(())
     }
 
     /// Whether [`reserve`](Self::reserve) would succeed; changes nothing.
@@ -223,13 +234,14 @@ impl Room {
         }
         if occupant.sitting.is_some() {
             inner.depart(id, LeaveReason::Timeout, shared);
-            self.schedule(&mut inner, shared);
-            return;
+        } else {
+            inner.occupants.remove(&id);
+            if let Some(joined) = committed {
+                inner.note_activity(Some(joined.participant.last_seen_at));
+                shared.depart(Departure::unseated(&joined.participant, shared.clock.now()));
+            }
         }
-        inner.occupants.remove(&id);
-        if let Some(joined) = committed {
-            shared.depart(Departure::unseated(&joined.participant, shared.clock.now()));
-        }
+        self.follow_up(&mut inner, shared);
     }
 
     /// Turns a reservation into a connection. `joined` is what the store committed; `None` for a resume of a held seat.
@@ -287,7 +299,7 @@ impl Room {
             line.end(Ending::Stopping);
         }
         let shown = inner.shown(Some(id), shared);
-        let expiring = inner.row.ends_at().filter(|_| inner.is_warned);
+        let expiring = inner.age_warning().into_iter().collect();
         let room = inner.row.view();
         self.schedule(&mut inner, shared);
         Ok(Seated {
@@ -338,7 +350,7 @@ impl Room {
         } else {
             inner.depart(id, LeaveReason::Left, shared);
         }
-        self.schedule(&mut inner, shared);
+        self.follow_up(&mut inner, shared);
     }
 
     /// Ends the seat of `id` if its grace is over. One found late is granted again: nobody could come back meanwhile.
@@ -366,7 +378,7 @@ impl Room {
         occupant.seat.expire(now);
         if occupant.sitting.is_some() && !occupant.is_held() {
             inner.depart(id, LeaveReason::Timeout, shared);
-            self.schedule(&mut inner, shared);
+            self.follow_up(&mut inner, shared);
         }
     }
 
@@ -477,13 +489,21 @@ impl Room {
         shared: &Shared,
     ) -> Said {
         let mut inner = self.inner.lock();
-        match inner.outlet.next(listener, Instant::now()) {
-            Next::Frame(encoded) => Said::Frame(encoded),
-            Next::Sync => Said::Frame(Encoded::new(&sync(inner.shown(id, shared)))),
-            Next::Room => Said::Frame(Encoded::new(&ServerMessage::Room {
-                room: inner.row.view(),
-            })),
-            Next::Empty(again) => Said::Nothing(again),
+        loop {
+            let message = match inner.outlet.next(listener, Instant::now()) {
+                Next::Frame(encoded) => return Said::Frame(encoded),
+                Next::Empty(again) => return Said::Nothing(again),
+                Next::Sync => sync(inner.shown(id, shared)),
+                Next::Room => ServerMessage::Room {
+                    room: inner.row.view(),
+                },
+                Next::Idle => match inner.idle_warning() {
+                    Some(at) => observing::idle_warning(at),
+                    // Called off before it was read.
+                    None => continue,
+                },
+            };
+            return Said::Frame(Encoded::new(&message));
         }
     }
 
@@ -497,11 +517,13 @@ impl Room {
             let encoded = Encoded::new(&ServerMessage::Room { room: row.view() });
             let is_new_end = inner.row.ends_at() != row.ends_at();
             inner.is_warned &= !is_new_end;
+            inner.note_activity(Some(row.last_active_at));
             inner.row = row;
             inner.outlet.push(Frame {
                 encoded,
                 kind: Kind::Room,
             });
+            self.mind_idle(&mut inner, shared);
         }
         self.mind_age(shared);
     }
@@ -533,9 +555,7 @@ impl Room {
                 });
             }
             let wait = if left > warning { left - warning } else { left };
-            // Looked at again at least hourly: the store's clock may be stepped, and instants far away overflow.
-            let wait = wait.clamp(Duration::from_millis(1), Duration::from_secs(3600));
-            let due = Instant::now() + wait;
+            let due = next_look(wait);
             if inner.age_due.is_none_or(|planned| due < planned) {
                 inner.age_due = Some(due);
                 shared.agenda.add(due, Job::Age(Arc::downgrade(self)));
@@ -574,7 +594,7 @@ impl Room {
             line.end(Ending::Removed);
         }
         inner.depart(id, LeaveReason::Removed, shared);
-        self.schedule(&mut inner, shared);
+        self.follow_up(&mut inner, shared);
     }
 
     /// Sends what has been gathered.
@@ -584,10 +604,11 @@ impl Room {
         inner.publish(shared);
     }
 
-    /// Marks the room as over if nobody has or awaits a seat; the hub then forgets it.
+    /// Marks the room as over if nobody has, watches or awaits a seat; the hub then forgets it.
     pub(super) fn vacate(&self, shared: &Shared) -> bool {
         let mut inner = self.inner.lock();
-        if !inner.occupants.is_empty() || inner.outlet.lines().next().is_some() {
+        let is_awaited = !inner.occupants.is_empty() || !inner.observers.is_empty();
+        if is_awaited || inner.outlet.lines().next().is_some() {
             return false;
         }
         inner.publish(shared);
@@ -695,9 +716,21 @@ impl Room {
         (inner.roster.seq(), inner.roster.occupancy() as u64, people)
     }
 
-    /// The room's row as last heard of.
-    pub(super) fn row(&self) -> RoomRow {
-        self.inner.lock().row.clone()
+    /// The room's row as last heard of; `None` while nobody has or awaits a seat.
+    pub(super) fn live_row(&self) -> Option<RoomRow> {
+        let inner = self.inner.lock();
+        (!inner.occupants.is_empty()).then(|| inner.row.clone())
+    }
+
+    /// The application's id.
+    pub(super) fn id(&self) -> RoomId {
+        self.inner.lock().row.id.clone()
+    }
+
+    /// Tells what follows from somebody's going.
+    fn follow_up(self: &Arc<Self>, inner: &mut Inner, shared: &Shared) {
+        self.schedule(inner, shared);
+        self.mind_idle(inner, shared);
     }
 
     /// Sends at once what the window lets out at once, or sees to it that it goes out when the window opens.
@@ -789,6 +822,7 @@ impl Inner {
             self.occupants.remove(&id);
         }
         let last_seen_at = sitting.pulse.last_seen_at(|at| shared.stamp(at));
+        self.note_activity(Some(last_seen_at));
         sitting.pulse.freeze();
         self.roster.remove(
             id,
@@ -891,6 +925,12 @@ impl Inner {
         });
     }
 
+    /// The end of the room, if everybody has been told.
+    fn age_warning(&self) -> Option<(Timestamp, ExpiryReason)> {
+        let ends_at = self.row.ends_at().filter(|_| self.is_warned);
+        ends_at.map(|at| (at, ExpiryReason::MaxAge))
+    }
+
     fn shown(&self, own: Option<ParticipantId>, shared: &Shared) -> Shown {
         self.roster
             .snapshot(own, |id| self.last_seen_at(id, shared))
@@ -920,6 +960,12 @@ fn last_seen_at(
         || shared.clock.now(),
         |sitting| sitting.pulse.last_seen_at(|at| shared.stamp(at)),
     )
+}
+
+/// When the agenda looks at a room that has this long to wait: at least hourly, for the store's clock may be stepped, and
+/// instants far away overflow.
+fn next_look(wait: Duration) -> Instant {
+    Instant::now() + wait.clamp(Duration::from_millis(1), Duration::from_secs(3600))
 }
 
 fn sync(shown: Shown) -> ServerMessage {

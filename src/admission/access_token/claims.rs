@@ -18,6 +18,8 @@ pub struct AccessClaims {
     pub name: Option<DisplayName>,
     /// Make the room if it is not there, revive it if it is idle.
     pub create: bool,
+    /// Watch without a seat.
+    pub observe: bool,
     /// When it ends, leeway included.
     pub expires_at: Timestamp,
 }
@@ -71,11 +73,6 @@ impl Raw {
     /// `credential_invalid`, or `credential_expired` when only its `exp` has passed.
     pub(super) fn check(self, now: Timestamp, leeway: Duration) -> Result<AccessClaims, Problem> {
         let expires_at = moment(self.exp) + leeway;
-        if self.observe {
-            return Err(invalid(
-                "This server does not support observing yet; ask for a token without \"observe\".",
-            ));
-        }
         if self.nbf.is_some_and(|nbf| moment(nbf) > now + leeway) {
             return Err(invalid("The access token is not valid yet."));
         }
@@ -91,6 +88,7 @@ impl Raw {
                 .transpose()
                 .map_err(|_| invalid("The access token's \"name\" is not a valid name."))?,
             create: self.create,
+            observe: self.observe,
             expires_at,
         };
         if expires_at <= now {

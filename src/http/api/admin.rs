@@ -62,6 +62,7 @@ pub(super) async fn reaps(State(app): State<App>) -> Answer<List<Sweep>> {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Stats {
     connections: i64,
+    observers: i64,
     rooms: Rooms,
     participants: Participants,
     invites: u64,
@@ -69,7 +70,7 @@ pub(super) struct Stats {
     reaper: Option<Sweep>,
 }
 
-/// Rooms in memory and in the database.
+/// Rooms with seats, and in the database.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rooms {
     live: usize,
@@ -89,8 +90,9 @@ pub(super) async fn stats(State(app): State<App>) -> Answer<Json<Stats>> {
     let counts = app.store.counts().await?;
     Ok(Json(Stats {
         connections: app.metrics.connections.get(),
+        observers: app.metrics.observers.get(),
         rooms: Rooms {
-            live: app.hub.rooms(),
+            live: app.hub.live(),
             stored: counts.rooms,
         },
         participants: Participants {

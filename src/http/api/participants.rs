@@ -95,6 +95,9 @@ pub(super) async fn remove(
         .await?
         .ok_or_else(no_participant)?;
     app.hub.remove(row.key, id, removed.removals);
+    if let Some(user_id) = &removed.user_id {
+        app.hub.dismiss(row.key, user_id);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

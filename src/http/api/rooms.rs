@@ -68,6 +68,8 @@ pub(super) struct RoomDetails {
     max_age_seconds: Option<u64>,
     /// Seats, grace included.
     online: usize,
+    /// Connections that watch without a seat.
+    observers: usize,
 }
 
 impl RoomDetails {
@@ -92,6 +94,7 @@ impl RoomDetails {
                 .max_age
                 .map(|age| age.as_millis().div_ceil(1000) as u64),
             online: app.hub.online(row.key).0,
+            observers: app.hub.observers(row.key),
         }
     }
 }
@@ -266,6 +269,7 @@ pub(super) async fn delete(State(app): State<App>, Id(id): Id<RoomId>) -> Answer
 #[utoipa::path(post, path = "/v1/rooms/{room}/touch", params(("room" = String, Path)), responses((status = 200, body = RoomDetails), (status = 404, description = "room_not_found")))]
 pub(super) async fn touch(State(app): State<App>, Id(id): Id<RoomId>) -> Answer<Json<RoomDetails>> {
     let row = app.store.touch_room(&id).await?.ok_or_else(no_room)?;
+    app.hub.touch(row.key, row.last_active_at);
     Ok(Json(RoomDetails::new(&app, &row)))
 }
 
