@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::harness::{Answer, SOON, TestServer, config, jwt, open, raw, request, token_for};
 
 /// Asks the same three ways: upgrade, plain GET, upgrade with `refusal=close`.
-async fn assert_refused(server: &TestServer, query: &str, status: u16, code: &str) -> Answer {
+pub async fn assert_refused(server: &TestServer, query: &str, status: u16, code: &str) -> Answer {
     assert_refused_with(server, query, &[], status, code).await
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Short times: a heartbeat a fifth of a second, idle after 0.6 s.
-async fn hasty() -> TestServer {
+pub async fn hasty() -> TestServer {
     TestServer::with(|config| {
         config.heartbeat_interval = Duration::from_millis(200);
         config.heartbeat_timeout = Duration::from_millis(500);
@@ -24,7 +24,7 @@ async fn hasty() -> TestServer {
 }
 
 /// Asks until the room is idle.
-async fn idle(server: &TestServer, room: &str) {
+pub async fn idle(server: &TestServer, room: &str) {
     let path = format!("/v1/rooms/{room}/expiry");
     loop {
         let expiry = server.get(&path).await.body;
@@ -35,7 +35,7 @@ async fn idle(server: &TestServer, room: &str) {
     }
 }
 
-async fn sweep(server: &TestServer) -> Value {
+pub async fn sweep(server: &TestServer) -> Value {
     loop {
         let answer = server.post("/v1/admin/reap", json!({})).await;
         if answer.status == 200 {

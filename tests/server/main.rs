@@ -16,6 +16,7 @@ mod harness;
 mod lifecycle;
 mod messages;
 mod networks;
+mod observe;
 mod offline;
 mod presence;
 mod properties;

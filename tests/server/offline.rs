@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, SinkExt, StreamExt};
 use rollcall::{
-    admission::Query,
+    admission::{Admitted, Query},
     clock::Clock,
     config::Config,
     node::Node,
@@ -65,6 +65,12 @@ impl Offline {
         )
     }
 
+    /// Where somebody comes in to observe.
+    pub fn observers_door(who: &str, room: &str) -> String {
+        let claims = json!({"sub": who, "room": room, "exp": EXP, "observe": true});
+        format!("token={}", jwt(&claims))
+    }
+
     pub async fn join(&self, who: &str) -> Peer {
         self.connect(&Self::door(who, "room")).await.unwrap()
     }
@@ -87,6 +93,17 @@ impl Offline {
             replay: Replay::new(&welcome),
             welcome,
         })
+    }
+
+    /// Upgrades somebody who was admitted before, and answers the code of the close; `None` after a welcome.
+    pub async fn seat(&self, admitted: Admitted) -> Option<u16> {
+        let (ours, theirs) = tokio::io::duplex(BUFFER);
+        self.node.seat(ours, admitted).await;
+        let mut socket = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        match socket.next().await {
+            Some(Ok(Message::Close(Some(frame)))) => Some(frame.code.into()),
+            _ => None,
+        }
     }
 
     /// How often the metrics say that a connection ended so.

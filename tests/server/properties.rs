@@ -1,5 +1,5 @@
 //! R4 and R5 over random lives: joins, leaves, drops, resumes, updates and waits, through the real connection code over
-//! memory, in paused time, against the independent replayer.
+//! memory, in paused time, against the independent replayer; and observers, who see it all and are nobody.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +24,8 @@ enum Step {
     Resume(usize),
     Update(usize, u8),
     Idle(usize, bool),
+    /// Somebody else observes from here on.
+    Observe,
     Wait(u64),
 }
 
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => person.clone().prop_map(Step::Resume),
         2 => (person.clone(), any::<u8>()).prop_map(|(who, what)| Step::Update(who, what)),
         1 => (person, any::<bool>()).prop_map(|(who, idle)| Step::Idle(who, idle)),
+        1 => Just(Step::Observe),
         3 => prop_oneof![Just(5), Just(60), Just(2_000), Just(11_000)].prop_map(Step::Wait),
     ]
 }
@@ -55,6 +58,8 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
     let node = Offline::start(|config| config.limits.roster_limit = roster_limit).await;
     let mut connected: BTreeMap<usize, Vec<Peer>> = BTreeMap::new();
     let mut tokens: BTreeMap<usize, String> = BTreeMap::new();
+    // One from the beginning to the end, and one who comes and goes.
+    let mut observers = [observe(&node).await, observe(&node).await];
     for step in steps {
         match step {
             Step::Join(who) => {
@@ -93,9 +98,11 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
                     .await;
                 }
             }
+            Step::Observe => observers[1] = observe(&node).await,
             Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
         }
         settle(&mut connected).await;
+        catch_up(&mut observers).await;
         // R5: whoever is connected has not left, whatever became of their other tabs.
         let here = node.node.hub.present(node.room, None, 1_000).2;
         let here: BTreeSet<String> = here.iter().map(|it| it.member.name.to_string()).collect();
@@ -112,6 +119,7 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_secs(3)).await;
         settle(&mut connected).await;
+        catch_up(&mut observers).await;
     }
     let (seq, occupancy, present) = node.node.hub.present(node.room, None, 1_000);
     let names: BTreeSet<String> = present
@@ -132,7 +140,8 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
             )
         })
         .collect();
-    for peer in connected.values_mut().flatten() {
+    let everybody = connected.values_mut().flatten();
+    for peer in everybody.chain(&mut observers) {
         peer.catch_up();
         prop_assert_eq!(peer.replay.seq, seq);
         prop_assert_eq!(peer.replay.occupancy, occupancy);
@@ -141,6 +150,19 @@ async fn live(steps: Vec<Step>, roster_limit: usize) -> Result<(), TestCaseError
         }
     }
     Ok(())
+}
+
+async fn observe(node: &Offline) -> Peer {
+    let door = Offline::observers_door("eye", "room");
+    node.connect(&door).await.unwrap()
+}
+
+/// Observers live as long as they heartbeat.
+async fn catch_up(observers: &mut [Peer]) {
+    for observer in observers {
+        observer.say(json!({"type": "heartbeat"})).await;
+        assert!(observer.catch_up().is_some(), "it lives");
+    }
 }
 
 /// Lets everybody read; who was closed is not connected any more.
