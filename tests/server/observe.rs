@@ -2,12 +2,24 @@
 
 mod idle;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use futures::SinkExt;
 use hyper::Method;
-use rollcall::{admission::Query, clock::Clock, hub::Ending, store::memory::MemoryStore};
-use rollcall_protocol::UserId;
+use rollcall::{
+    admission::Query,
+    clock::Clock,
+    hub::Ending,
+    node::Node,
+    store::{ParticipantKey, RoomKey, Store, memory::MemoryStore, sqlite::SqliteStore},
+};
+use rollcall_protocol::{ProblemCode, UserId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,7 +28,7 @@ use crate::{
     enter::assert_refused,
     harness::{Client, TestServer, config, jwt, open, raw, receive, request, token_for},
     lifecycle::{hasty, idle as until_idle, sweep},
-    offline::{Offline, settle},
+    offline::{Offline, make_room, settle},
     replay::without_sample,
 };
 
@@ -721,6 +733,82 @@ async fn whatever_ends_between_the_verdict_and_the_first_frame_ends_the_observer
     let ask = node.node.admission.ask(query.unwrap()).unwrap();
     drop(node.node.admission.decide(ask).await.unwrap());
     assert_eq!(hub.rooms(), 0);
+    node.stop().await;
+}
+
+/// Lets a future go on so many times, each up to where it waits and until that is over. Answers what it came to, if it did.
+async fn step<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Option<T> {
+    for _ in 0..times {
+        let mut is_polled = false;
+        let stepped = poll_fn(|cx| {
+            if std::mem::replace(&mut is_polled, true) {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        });
+        if let Some(done) = stepped.await {
+            return Some(done);
+        }
+    }
+    None
+}
+
+/// R1 for observers: wherever in its admission the room ends, or the user is removed, the observer does not stay.
+#[tokio::test]
+async fn r1_an_end_at_any_moment_of_the_admission_ends_the_observer() {
+    let dir = TempDir::new().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("rollcall.db").display());
+    let clock = Clock::system();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url, clock.clone()).await.unwrap());
+    let node = Node::start(Arc::new(config()), Arc::clone(&store), clock).await;
+    let mut node = Offline {
+        node: node.unwrap(),
+        room: RoomKey(0),
+    };
+    // Where it waits differs a little from time to time: the database has a thread of its own.
+    for (round, is_removal) in (0..8).flat_map(|round| [(round, false), (round, true)]) {
+        for steps in 0.. {
+            let name = format!("{is_removal}{round}.{steps}");
+            node.room = make_room(&node.node, &name).await;
+            let Node { hub, admission, .. } = &node.node;
+            let ask = |query: &str| {
+                let query = Query::parse(Some(query), &hyper::HeaderMap::new());
+                admission.ask(query.unwrap()).unwrap()
+            };
+            drop(admission.decide(ask(&joining("eve", &name))).await.unwrap());
+            let mut decided = pin!(admission.decide(ask(&observing("eve", &name))));
+            let early = step(decided.as_mut(), steps).await;
+            if is_removal {
+                let all = store.participants(node.room, ParticipantKey(0), 1).await;
+                let id = all.unwrap()[0].id;
+                let removed = store.remove_participant(node.room, id, true, false).await;
+                let user_id = removed.unwrap().unwrap().user_id.unwrap();
+                hub.dismiss(node.room, &user_id);
+            } else {
+                store.delete_room(&name.parse().unwrap()).await.unwrap();
+                hub.evict(node.room, Ending::RoomClosed);
+            }
+            let is_late = early.is_some();
+            let decided = match early {
+                Some(decided) => decided,
+                None => decided.await,
+            };
+            let (code, refusal) = match is_removal {
+                true => (4403, ProblemCode::Removed),
+                false => (4404, ProblemCode::RoomNotFound),
+            };
+            match decided {
+                Ok(admitted) => assert_eq!(node.seat(admitted).await, Some(code), "{name}"),
+                Err(problem) => assert_eq!(problem.code, refusal, "{name}"),
+            }
+            if is_late {
+                break;
+            }
+        }
+    }
+    while node.node.hub.rooms() > 0 {
+        tokio::task::yield_now().await;
+    }
     node.stop().await;
 }
 
