@@ -91,7 +91,10 @@ async fn observers_are_told_once_when_little_is_left_and_somebody_who_comes_call
     settle().await;
     let expires_at = json!(idle_at(&node).await);
     assert_eq!(pass(HOUR - WARNING - 2 * SECOND, &mut eye).await, NOTHING);
-    assert_eq!(pass(4 * SECOND, &mut eye).await, [expires_at.clone()]);
+    assert_eq!(
+        pass(4 * SECOND, &mut eye).await,
+        std::slice::from_ref(&expires_at)
+    );
     assert_eq!(pass(60 * SECOND, &mut eye).await, NOTHING, "once");
 
     // Whoever comes to watch by now is told right after the welcome.
