@@ -717,7 +717,7 @@ async fn whatever_ends_between_the_verdict_and_the_first_frame_ends_the_observer
     for (end, code) in rows {
         let query = Offline::observers_door("eve", "room");
         let query = Query::parse(Some(&query), &hyper::HeaderMap::new()).unwrap();
-        let ask = node.node.admission.ask(query).unwrap();
+        let ask = node.node.admission.ask(query).await.unwrap();
         let admitted = node.node.admission.decide(ask).await.unwrap();
         assert_eq!((hub.rooms(), hub.is_live(node.room)), (1, false));
         end();
@@ -730,7 +730,7 @@ async fn whatever_ends_between_the_verdict_and_the_first_frame_ends_the_observer
         Some(&Offline::observers_door("eve", "room")),
         &hyper::HeaderMap::new(),
     );
-    let ask = node.node.admission.ask(query.unwrap()).unwrap();
+    let ask = node.node.admission.ask(query.unwrap()).await.unwrap();
     drop(node.node.admission.decide(ask).await.unwrap());
     assert_eq!(hub.rooms(), 0);
     node.stop().await;
@@ -771,12 +771,12 @@ async fn r1_an_end_at_any_moment_of_the_admission_ends_the_observer() {
             let name = format!("{is_removal}{round}.{steps}");
             node.room = make_room(&node.node, &name).await;
             let Node { hub, admission, .. } = &node.node;
-            let ask = |query: &str| {
-                let query = Query::parse(Some(query), &hyper::HeaderMap::new());
-                admission.ask(query.unwrap()).unwrap()
+            let ask = async |query: String| {
+                let query = Query::parse(Some(&query), &hyper::HeaderMap::new());
+                admission.ask(query.unwrap()).await.unwrap()
             };
-            drop(admission.decide(ask(&joining("eve", &name))).await.unwrap());
-            let mut decided = pin!(admission.decide(ask(&observing("eve", &name))));
+            drop(admission.decide(ask(joining("eve", &name)).await).await.unwrap());
+            let mut decided = pin!(admission.decide(ask(observing("eve", &name)).await));
             let early = step(decided.as_mut(), steps).await;
             if is_removal {
                 let all = store.participants(node.room, ParticipantKey(0), 1).await;

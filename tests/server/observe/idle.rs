@@ -239,7 +239,7 @@ async fn an_admission_that_comes_to_nothing_moves_the_warning_with_the_room() {
         Some(&Offline::door("ada", "room")),
         &hyper::HeaderMap::new(),
     );
-    let ask = node.node.admission.ask(query.unwrap()).unwrap();
+    let ask = node.node.admission.ask(query.unwrap()).await.unwrap();
     drop(node.node.admission.decide(ask).await.unwrap());
     let expires_at = json!(idle_at(&node).await);
     assert_eq!(pass(HOUR - WARNING - 2 * SECOND, &mut eye).await, NOTHING);
