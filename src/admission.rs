@@ -176,6 +176,7 @@ impl Admission {
                     name,
                     create,
                     observe,
+                    keeps_last_seen,
                     expires_at,
                     ..
                 } = claims;
@@ -191,6 +192,7 @@ impl Admission {
                     user_id,
                     name,
                     create,
+                    keeps_last_seen,
                     expires_at,
                 })
             }

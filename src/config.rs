@@ -25,7 +25,7 @@ use serde_json::Map;
 use crate::{
     admission::{JwksSource, VerifyingKey},
     doors::ForwardedHeader,
-    store::{NodeTerms, RoomSettings},
+    store::{NodeTerms, Precision, RoomSettings},
     tls::TlsFiles,
 };
 
@@ -65,6 +65,10 @@ pub struct Config {
     pub reap_min_age: Option<Duration>,
     /// Only rooms with fewer participants than this are deleted.
     pub reap_below_participants: Option<u32>,
+    /// How exactly it is kept and shown when somebody was last seen.
+    pub last_seen_precision: Precision,
+    /// How long participants who left are kept in rooms that live on; `None`: as long as the room.
+    pub departed_retention: Option<Duration>,
     /// How long before its maximum age a room is told; may be longer than that age.
     pub expiry_warning: Duration,
     /// Who may use the management API; none: [dev mode](Config::dev_mode).
@@ -180,6 +184,8 @@ impl Config {
             reap_interval: Duration::from_secs(15 * 60),
             reap_min_age: None,
             reap_below_participants: None,
+            last_seen_precision: Precision::EXACT,
+            departed_retention: None,
             expiry_warning: Duration::from_secs(5 * 60),
             api_keys: Vec::new(),
             jwt_secret: None,
@@ -227,6 +233,7 @@ impl Config {
             reconnect_grace: self.reconnect_grace,
             restart_grace: self.restart_grace,
             flush_interval: self.flush_interval,
+            last_seen_precision: self.last_seen_precision,
         }
     }
 

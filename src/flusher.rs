@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     backoff::{Backoff, jittered},
-    hub::{Ending, Hub},
+    hub::{Ending, Heard, Hub},
     metrics::Metrics,
     store::{FlushBatch, Flushed, ParticipantKey, RoomKey, Seen, Store, StoreError},
     telemetry::chain,
@@ -72,6 +72,8 @@ struct Owed {
     room: RoomKey,
     id: ParticipantId,
     seen: Seen,
+    /// When last heard, which may be more than is kept in the participant's row.
+    at: Timestamp,
 }
 
 impl Flusher {
@@ -217,24 +219,36 @@ impl Pending {
     /// Takes over what the hub has, newest last.
     fn collect(&mut self, hub: &Hub) {
         let dirty = hub.collect_dirty();
-        for (room, id, seen) in dirty.seen {
+        for heard in dirty.seen {
             self.seen
-                .entry(seen.key)
-                .and_modify(|owed| owed.merge(id, seen))
-                .or_insert(Owed { room, id, seen });
+                .entry(heard.seen.key)
+                .and_modify(|owed| owed.merge(&heard))
+                .or_insert(Owed {
+                    room: heard.room,
+                    id: heard.id,
+                    seen: heard.seen,
+                    at: heard.at,
+                });
         }
         self.states.extend(dirty.states);
     }
 
     fn batch(&self, hub: &Hub) -> FlushBatch {
-        let mut rooms: BTreeMap<RoomKey, Timestamp> = BTreeMap::new();
+        // The newest sign of life in each room, as it is known and as the rows of its people will say it.
+        let mut rooms: BTreeMap<RoomKey, (Timestamp, Timestamp)> = BTreeMap::new();
         for owed in self.seen.values() {
-            let newest = rooms.entry(owed.room).or_insert(owed.seen.last_seen_at);
-            *newest = (*newest).max(owed.seen.last_seen_at);
+            let seen = (owed.at, owed.seen.last_seen_at);
+            let newest = rooms.entry(owed.room).or_insert(seen);
+            *newest = (newest.0.max(seen.0), newest.1.max(seen.1));
         }
-        rooms.retain(|key, newest| self.is_room_due(hub, *key, *newest));
+        // Where the rows say less, only the room's own can say when it is idle.
+        rooms.retain(|key, (known, told)| *known > *told || self.is_room_due(hub, *key, *known));
+        let rooms: Vec<_> = rooms
+            .into_iter()
+            .map(|(key, (known, _))| (key, known))
+            .collect();
         FlushBatch {
-            rooms: rooms.into_iter().collect(),
+            rooms,
             participants: self.seen.values().map(|owed| owed.seen).collect(),
             states: self
                 .states
@@ -258,9 +272,11 @@ impl Pending {
 
     fn written(&mut self, batch: &FlushBatch, flushed: &Flushed) {
         let locked: HashSet<ParticipantKey> = flushed.locked.iter().copied().collect();
-        self.seen.retain(|key, _| locked.contains(key));
+        let is_locked = |key: &RoomKey| flushed.locked_rooms.contains(key);
+        self.seen.retain(|key, owed| {
+            locked.contains(key) || (owed.at > owed.seen.last_seen_at && is_locked(&owed.room))
+        });
         self.states.retain(|key, _| locked.contains(key));
-        let is_locked = |key| flushed.locked_rooms.contains(key);
         let advanced = batch.rooms.iter().filter(|(key, _)| !is_locked(key));
         self.rooms.extend(advanced.copied());
         // Forgetting a room costs one early write; keeping every room ever seen would grow without bound.
@@ -272,10 +288,12 @@ impl Pending {
 }
 
 impl Owed {
-    fn merge(&mut self, id: ParticipantId, newer: Seen) {
-        if id != ParticipantId::default() {
-            self.id = id;
+    fn merge(&mut self, heard: &Heard) {
+        if heard.id != ParticipantId::default() {
+            self.id = heard.id;
         }
+        self.at = self.at.max(heard.at);
+        let newer = heard.seen;
         self.seen.last_seen_at = self.seen.last_seen_at.max(newer.last_seen_at);
         let generation = |seen: &Seen| seen.departed.map(|departed| departed.generation);
         if generation(&newer) >= generation(&self.seen) {

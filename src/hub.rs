@@ -55,8 +55,8 @@ use crate::{
     metrics::Metrics,
     presence::Shown,
     store::{
-        Departed, Joined, ParticipantKey, ParticipantRow, Restored, RoomKey, RoomRow, Seen,
-        StoreClock,
+        Departed, Joined, ParticipantKey, ParticipantRow, Precision, Restored, RoomKey, RoomRow,
+        Seen, StoreClock,
     },
 };
 
@@ -103,13 +103,17 @@ struct Options {
     state_bytes: usize,
     connections_per_participant: usize,
     max_rooms: usize,
+    last_seen_precision: Precision,
 }
 
 /// A seat given up, on its way to the store.
 #[derive(Debug, Clone, Copy)]
 struct Departure {
     room: RoomKey,
+    /// As it is kept.
     seen: Seen,
+    /// When they were last heard, as it is known.
+    heard_at: Timestamp,
 }
 
 /// What a connection is greeted with.
@@ -125,11 +129,24 @@ pub struct Welcome {
     pub resumed: bool,
 }
 
+/// One participant heard of or departed.
+#[derive(Debug)]
+pub struct Heard {
+    /// Where.
+    pub room: RoomKey,
+    /// Who; the default of somebody who departed.
+    pub id: ParticipantId,
+    /// What is kept of it.
+    pub seen: Seen,
+    /// When last, as it is known: what the room's activity goes by.
+    pub at: Timestamp,
+}
+
 /// What has changed since it was last collected.
 #[derive(Debug, Default)]
 pub struct Dirty {
-    /// Participants heard of or departed, with their rooms, in no order; one may come twice, newest last.
-    pub seen: Vec<(RoomKey, ParticipantId, Seen)>,
+    /// Participants heard of or departed, in no order; one may come twice, newest last.
+    pub seen: Vec<Heard>,
     /// States changed; `None`: ended with the seat.
     pub states: HashMap<ParticipantKey, Option<String>>,
 }
@@ -154,6 +171,7 @@ impl Hub {
             state_bytes: config.limits.state_bytes,
             connections_per_participant: config.limits.connections_per_participant,
             max_rooms: config.limits.max_rooms.unwrap_or(usize::MAX),
+            last_seen_precision: config.last_seen_precision,
         };
         let shared = Shared {
             options,
@@ -321,24 +339,28 @@ impl Hub {
             let Some(pulse) = shared.dirty.pop() else {
                 break;
             };
-            let last_seen_at = pulse.collect(|at| shared.stamp(at));
-            dirty.seen.push((
-                pulse.room,
-                pulse.id,
-                Seen {
+            let at = pulse.collect(|at| shared.stamp(at));
+            dirty.seen.push(Heard {
+                room: pulse.room,
+                id: pulse.id,
+                seen: Seen {
                     key: pulse.key,
-                    last_seen_at,
+                    last_seen_at: shared.kept(&pulse, at),
                     departed: None,
                 },
-            ));
+                at,
+            });
         }
         for _ in 0..shared.departures.len() {
             let Some(departure) = shared.departures.pop() else {
                 break;
             };
-            dirty
-                .seen
-                .push((departure.room, ParticipantId::default(), departure.seen));
+            dirty.seen.push(Heard {
+                room: departure.room,
+                id: ParticipantId::default(),
+                seen: departure.seen,
+                at: departure.heard_at,
+            });
         }
         dirty.states = std::mem::take(&mut *shared.states.lock());
         dirty
@@ -623,13 +645,21 @@ impl Shared {
         pulse::stamp(&self.clock, self.origin, at)
     }
 
+    /// What is kept of a moment at which somebody was seen: nothing, of who does not want it.
+    fn kept(&self, pulse: &Pulse, at: Timestamp) -> Timestamp {
+        if pulse.is_kept() {
+            self.options.last_seen_precision.round(at)
+        } else {
+            Timestamp::from_millis(0)
+        }
+    }
+
     fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::SeqCst)
     }
 
     fn depart(&self, departure: Departure) {
-        self.unflushed
-            .note(departure.room, departure.seen.last_seen_at);
+        self.unflushed.note(departure.room, departure.heard_at);
         self.departures.push(departure);
     }
 
@@ -641,10 +671,12 @@ impl Shared {
 
 impl Departure {
     /// Somebody the store admitted who never sat down.
-    fn unseated(participant: &ParticipantRow, now: Timestamp) -> Self {
+    fn unseated(participant: &ParticipantRow, shared: &Shared) -> Self {
         let last_seen_at = participant.last_seen_at;
+        let precision = shared.options.last_seen_precision;
         let departed = Departed {
-            left_at: now.max(last_seen_at),
+            // The store keeps none of who does not want it.
+            left_at: precision.round(shared.clock.now()).max(last_seen_at),
             generation: participant.generation,
         };
         Self {
@@ -654,6 +686,7 @@ impl Departure {
                 last_seen_at,
                 departed: Some(departed),
             },
+            heard_at: last_seen_at,
         }
     }
 }

@@ -392,4 +392,5 @@ fn reaper(
         config.reap_interval,
         config.heartbeat_interval,
     )
+    .keep_departed(config.departed_retention)
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Rooms looked for at once: where many are idle, finding them is as much work as for one.
 const LOOK: u32 = 10_000;
-/// Rooms deleted after one flush, and invites purged at a time.
+/// Rooms deleted after one flush, and invites and departed participants purged at a time.
 const CHUNK: u32 = 1_000;
 /// How long an invite outlives its room, so that an old link still says "has expired".
 const KEEP_INVITES: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -42,6 +42,8 @@ struct Inner {
     flusher: Flusher,
     metrics: Arc<Metrics>,
     criteria: ReapCriteria,
+    /// How long departed participants are kept; `None`: as long as their room.
+    keep_departed: Option<Duration>,
     interval: Duration,
     /// From the take-over: seats that come back after a restart must have been heard.
     quiet: Duration,
@@ -88,6 +90,15 @@ pub enum SweepError {
 }
 
 impl Reaper {
+    /// Deletes departed participants from rooms that live on, after this long.
+    #[must_use]
+    pub fn keep_departed(mut self, keep: Option<Duration>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.keep_departed = keep;
+        }
+        self
+    }
+
     /// A reaper that has not begun. `quiet` is the time after the take-over in which it must not sweep.
     pub fn new(
         hub: Hub,
@@ -104,6 +115,7 @@ impl Reaper {
             flusher,
             metrics,
             criteria,
+            keep_departed: None,
             interval,
             quiet,
             opens_at: Mutex::default(),
@@ -162,6 +174,9 @@ impl Reaper {
             let store = &self.inner.store;
             while store.purge_invites(KEEP_INVITES, CHUNK).await? >= u64::from(CHUNK) {}
             self.look_after_observers().await?;
+            if let Some(keep) = self.inner.keep_departed {
+                while store.purge_departed(keep, CHUNK).await? >= u64::from(CHUNK) {}
+            }
             self.inner.metrics.swept(sweep.rooms.len() as u64);
         }
         sweep.took_ms = started.elapsed().as_millis() as u64;

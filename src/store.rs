@@ -11,6 +11,7 @@ mod clock;
 mod columns;
 pub mod memory;
 pub mod postgres;
+mod precision;
 pub mod sqlite;
 pub mod verify;
 
@@ -22,7 +23,7 @@ use rollcall_protocol::{
 };
 use serde_json::{Map, Value};
 
-pub use self::clock::StoreClock;
+pub use self::{clock::StoreClock, precision::Precision};
 use self::{postgres::PostgresStore, sqlite::SqliteStore, verify::Check};
 use crate::{
     clock::Clock,
@@ -174,8 +175,10 @@ pub struct ParticipantRow {
     pub is_active: bool,
     /// When the participant first joined.
     pub joined_at: Timestamp,
-    /// Never goes back.
+    /// Never goes back while it is kept.
     pub last_seen_at: Timestamp,
+    /// Whether it is kept when the participant was there; if not, `last_seen_at` is `joined_at`, and `left_at` likewise.
+    pub keeps_last_seen: bool,
     /// Set exactly when `is_active` is false.
     pub left_at: Option<Timestamp>,
     /// Counts admissions. A departure names the one it ends, so that a late flush of it cannot undo a newer join.
@@ -280,6 +283,8 @@ pub struct JoinWrite {
     pub room: JoinRoom,
     /// As whom.
     pub participant: JoinParticipant,
+    /// Whether it is kept from now on when the participant was there; `None`: as before, and of somebody new it is.
+    pub keeps_last_seen: Option<bool>,
 }
 
 /// The room of an admitted join.
@@ -470,6 +475,8 @@ pub struct NodeTerms {
     pub restart_grace: Duration,
     /// How far the stored `last_seen_at` may be behind.
     pub flush_interval: Duration,
+    /// How exactly it is kept.
+    pub last_seen_precision: Precision,
 }
 
 impl NodeTerms {
@@ -486,7 +493,10 @@ impl NodeTerms {
 
     /// How old the stored sign of life of somebody who has a seat may be.
     pub fn seat_silence(&self) -> Duration {
-        self.heartbeat_timeout + self.reconnect_grace + self.stale_after()
+        self.heartbeat_timeout
+            + self.reconnect_grace
+            + self.stale_after()
+            + self.last_seen_precision.step()
     }
 }
 
@@ -582,8 +592,10 @@ pub trait Store: Send + Sync + 'static {
     fn clock(&self) -> &StoreClock;
 
     /// Takes the database for this process and says what the previous node left. Seats are restored for participants
-    /// active and seen later than the previous node's last flush less the heartbeat timeout; other active rows get
-    /// `left_at = last_seen_at`. `None`: another node still serves this database.
+    /// active and seen later than the previous node's last flush less the heartbeat timeout and that node's precision, or
+    /// active without that being kept; other active rows get `left_at = last_seen_at`. From then on what this handle itself
+    /// writes of when somebody was seen or left is of the precision of `terms`. `None`: another node still serves this
+    /// database.
     async fn take_over(&self, terms: NodeTerms) -> Result<Option<Restored>, StoreError>;
 
     /// Marks this node as stopped, after its last flush, and lets the next one take over at once.
@@ -633,6 +645,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes invites whose room went away longer than `keep` ago; at most `limit`. Answers how many.
     async fn purge_invites(&self, keep: Duration, limit: u32) -> Result<u64, StoreError>;
+
+    /// Deletes at most `limit` participants who left longer than `keep` ago, as far as is known, and are not barred. No
+    /// room's activity goes back by it, and no use of an invite is given back. Answers how many; fewer where somebody else
+    /// has rooms locked.
+    async fn purge_departed(&self, keep: Duration, limit: u32) -> Result<u64, StoreError>;
 
     /// Makes a room.
     async fn create_room(

@@ -123,6 +123,7 @@ async fn join(
     };
     let write = JoinWrite {
         index: 0,
+        keeps_last_seen: None,
         room: match &facts.room {
             Some(room) => JoinRoom::Existing(room.key),
             None => JoinRoom::Create {

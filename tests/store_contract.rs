@@ -10,9 +10,9 @@ use rollcall::{
     store::{
         AccessMethod, Created, Departed, Facts, FlushBatch, Identity, InviteKey, InviteRow,
         JoinParticipant, JoinRoom, JoinWrite, Joined, LockWait, NewInvite, NodeTerms,
-        ParticipantKey, ParticipantRow, ReapCriteria, RoomEndCause, RoomKey, RoomPatch, RoomRow,
-        RoomSettings, Seen, Store, StoreError, memory::MemoryStore, postgres::PostgresStore,
-        sqlite::SqliteStore,
+        ParticipantKey, ParticipantRow, Precision, ReapCriteria, RoomEndCause, RoomKey, RoomPatch,
+        RoomRow, RoomSettings, Seen, Store, StoreError, memory::MemoryStore,
+        postgres::PostgresStore, sqlite::SqliteStore,
     },
 };
 use rollcall_protocol::{DisplayName, InviteId, OnIdle, ParticipantId, RoomId, Timestamp, UserId};
@@ -28,6 +28,7 @@ const TERMS: NodeTerms = NodeTerms {
     reconnect_grace: Duration::from_secs(10),
     restart_grace: Duration::from_secs(60),
     flush_interval: Duration::from_secs(5),
+    last_seen_precision: Precision::EXACT,
 };
 const DAY: i64 = 86_400_000;
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
@@ -158,6 +159,7 @@ impl Bench {
         Ok(batch
             .commit(vec![JoinWrite {
                 index: 0,
+                keeps_last_seen: None,
                 room,
                 participant,
             }])
@@ -234,6 +236,7 @@ fn settings() -> RoomSettings {
 fn admit(index: usize, facts: &Facts, room: &str, who: &str) -> JoinWrite {
     JoinWrite {
         index,
+        keeps_last_seen: None,
         room: match &facts.room {
             Some(room) => JoinRoom::Existing(room.key),
             None => JoinRoom::Create {
@@ -268,6 +271,9 @@ macro_rules! on_every_store {
         mod memory { $(#[tokio::test] async fn $case() { super::$case(super::Bench::memory().await).await; })* }
     };
 }
+
+#[path = "store_contract/privacy.rs"]
+mod privacy;
 
 on_every_store! {
     a_join_makes_room_and_participant, a_returning_user_is_one_generation_on, a_dropped_batch_changes_nothing_r2,

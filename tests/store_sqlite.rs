@@ -11,7 +11,11 @@ use rollcall::{
 };
 use rollcall_protocol::{InviteId, OnIdle, RoomId};
 use serde_json::Map;
-use sqlx::{Connection, SqliteConnection, query};
+use sqlx::{
+    Connection, SqlSafeStr, SqliteConnection,
+    migrate::{Migration, MigrationType, Migrator},
+    query,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -41,6 +45,41 @@ async fn a_database_in_memory_is_refused() {
         let error = SqliteStore::open(url, Clock::system()).await.unwrap_err();
         assert!(matches!(error, StoreError::Broken(_)), "{url}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn the_first_schema_with_people_in_it_is_brought_up() {
+    let dir = TempDir::new().unwrap();
+    let path = format!("{}?mode=rwc", url(&dir));
+    let mut db = SqliteConnection::connect(&path).await.unwrap();
+    let initial = include_str!("../migrations/sqlite/0001_initial.sql").into_sql_str();
+    let first = Migration::new(1, "initial".into(), MigrationType::Simple, initial, false);
+    let migrator = Migrator::with_migrations(vec![first]);
+    migrator.run_direct(None, &mut db, false).await.unwrap();
+    let at = "2026-11-24T12:00:00.000Z";
+    let rows = [
+        format!("INSERT INTO rooms (id, created_at, last_active_at, on_idle) VALUES ('r', '{at}', '{at}', 'keep')"),
+        format!(
+            "INSERT INTO participants (id, room_key, name, access_method, is_active, joined_at, last_seen_at)
+             VALUES ('{}', 1, 'Ann', 'token', 1, '{at}', '{at}')",
+            Uuid::now_v7()
+        ),
+        format!("INSERT INTO nodes (started_at, flushed_at, stopped_at) VALUES ('{at}', '{at}', '{at}')"),
+    ];
+    for row in rows {
+        query(sqlx::AssertSqlSafe(row))
+            .execute(&mut db)
+            .await
+            .unwrap();
+    }
+    db.close().await.unwrap();
+    let store = SqliteStore::open(&url(&dir), Clock::system())
+        .await
+        .unwrap();
+    let terms = rollcall::config::Config::default_dev().node_terms();
+    let restored = store.take_over(terms).await.unwrap().unwrap();
+    assert_eq!(restored.seats.len(), 1);
+    assert!(restored.seats[0].participant.keeps_last_seen);
 }
 
 #[tokio::test]

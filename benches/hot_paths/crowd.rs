@@ -105,6 +105,7 @@ fn participant(row: &RoomRow, seat: usize) -> ParticipantRow {
         is_active: true,
         joined_at: row.created_at,
         last_seen_at: row.created_at,
+        keeps_last_seen: true,
         left_at: None,
         generation: 1,
         removals: 0,

@@ -74,6 +74,7 @@ impl Connection {
             user_id: "user".parse().expect("an id"),
             name: None,
             create: true,
+            keeps_last_seen: true,
             expires_at: clock.now() + Duration::from_secs(24 * 3600),
         };
         let admitted = runtime.block_on(node.admission.decide(ask));

@@ -183,7 +183,7 @@ fn collect(town: &Town, figures: &mut Figures) -> anyhow::Result<()> {
 
 /// How long the store takes to write this.
 fn write(town: &Town, dirty: &Dirty) -> anyhow::Result<Duration> {
-    let mut participants: Vec<_> = dirty.seen.iter().map(|(_, _, seen)| *seen).collect();
+    let mut participants: Vec<_> = dirty.seen.iter().map(|heard| heard.seen).collect();
     participants.sort_unstable_by_key(|seen| seen.key);
     let batch = FlushBatch {
         participants,

@@ -128,6 +128,7 @@ async fn populate(
 fn newcomer(key: RoomKey, room: usize, person: usize) -> anyhow::Result<JoinWrite> {
     Ok(JoinWrite {
         index: person,
+        keeps_last_seen: None,
         room: JoinRoom::Existing(key),
         participant: JoinParticipant::New {
             id: ParticipantId(Uuid::now_v7()),
@@ -145,6 +146,7 @@ fn ask(room: usize, person: usize, clock: &Clock) -> anyhow::Result<Ask> {
         user_id: user_id(room, person)?,
         name: Some(name(person)?),
         create: false,
+        keeps_last_seen: true,
         expires_at: clock.now() + DAY,
     })
 }

@@ -197,6 +197,7 @@ fn ask(who: Who, number: usize, room: usize) -> anyhow::Result<Ask> {
             user_id: "user-1".parse()?,
             name: None,
             create: false,
+            keeps_last_seen: true,
             expires_at: Timestamp::from_millis(Clock::system().now().as_millis() + 3_600_000),
         },
     })

@@ -168,6 +168,7 @@ fn admit(ask: &Ask, facts: &Facts) -> anyhow::Result<JoinWrite> {
     let room = facts.room.as_ref().context("rooms are there")?.key;
     Ok(JoinWrite {
         index: 0,
+        keeps_last_seen: None,
         room: JoinRoom::Existing(room),
         participant,
     })

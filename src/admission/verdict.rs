@@ -38,6 +38,8 @@ pub enum Ask {
         name: Option<DisplayName>,
         /// Make or revive the room.
         create: bool,
+        /// Whether it may be kept when they were last there.
+        keeps_last_seen: bool,
         /// When the access token ends.
         expires_at: Timestamp,
     },
@@ -55,6 +57,16 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// Whether it is kept from now on when the participant was there; `None`: as before.
+    pub(super) fn keeps_last_seen(&self) -> Option<bool> {
+        match self {
+            Self::User {
+                keeps_last_seen, ..
+            } => Some(*keeps_last_seen),
+            Self::Invite { .. } | Self::Resume(_) | Self::Observe { .. } => None,
+        }
+    }
+
     /// What the store is to look up.
     pub fn identity(&self) -> Identity {
         match self {

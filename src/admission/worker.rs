@@ -263,6 +263,7 @@ impl Decider {
                 index,
                 room: plan.room.clone(),
                 participant: plan.participant.clone(),
+                keeps_last_seen: join.ask.keeps_last_seen(),
             };
             planned.push((
                 write,

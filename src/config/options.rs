@@ -73,6 +73,22 @@ pub struct Options {
         help_heading = "Presence"
     )]
     pub flush_interval: String,
+    /// Keep and show when somebody was last seen only to multiples of this, such as 5m [default: none]
+    #[arg(
+        long,
+        env = "ROLLCALL_LAST_SEEN_PRECISION",
+        value_name = "DURATION",
+        help_heading = "Presence"
+    )]
+    pub last_seen_precision: Option<String>,
+    /// Forget participants who left longer ago than this, in rooms that live on [default: none]
+    #[arg(
+        long,
+        env = "ROLLCALL_DEPARTED_RETENTION",
+        value_name = "DURATION",
+        help_heading = "Presence"
+    )]
+    pub departed_retention: Option<String>,
     /// How long a seat outlives a lost connection
     #[arg(
         long,

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     admission::{JwksSource, VerifyingKey},
     doors::ForwardedHeader,
+    store::Precision,
     telemetry::chain,
     tls::{TlsError, TlsFiles},
 };
@@ -75,6 +76,15 @@ impl Options {
             reap_below_participants: mistakes
                 .unless_none(self.reap_below_participants.as_deref(), |mistakes, got| {
                     mistakes.number("--reap-below-participants", got, 1..=u32::MAX)
+                }),
+            last_seen_precision: mistakes
+                .unless_none(self.last_seen_precision.as_deref(), |mistakes, got| {
+                    mistakes.duration("--last-seen-precision", got, SECOND..=DAY)
+                })
+                .map_or(Precision::EXACT, Precision::to),
+            departed_retention: mistakes
+                .unless_none(self.departed_retention.as_deref(), |mistakes, got| {
+                    mistakes.duration("--departed-retention", got, SECOND..=DECADE)
                 }),
             expiry_warning: self
                 .expiry_warning
@@ -441,6 +451,7 @@ fn checked(
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// A clock that is off by more is to be set right.
 const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
+const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

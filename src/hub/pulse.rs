@@ -11,7 +11,7 @@ use crossbeam_queue::SegQueue;
 use rollcall_protocol::{ParticipantId, Timestamp};
 
 use super::Ticks;
-use crate::store::{ParticipantKey, RoomKey, StoreClock};
+use crate::store::{ParticipantKey, ParticipantRow, RoomKey, StoreClock};
 
 /// The last sign of life of one seat.
 #[derive(Debug)]
@@ -27,24 +27,20 @@ pub(super) struct Pulse {
     /// frame says and what the store gets are the same.
     stamped: AtomicI64,
     is_dirty: AtomicBool,
+    is_kept: AtomicBool,
 }
 
 impl Pulse {
-    /// A pulse last felt `now`, whose stored value is `stored`.
-    pub(super) fn new(
-        room: RoomKey,
-        key: ParticipantKey,
-        id: ParticipantId,
-        now: Ticks,
-        stored: Timestamp,
-    ) -> Self {
+    /// A pulse last felt `now`, of a participant as the store has it.
+    pub(super) fn new(row: &ParticipantRow, now: Ticks) -> Self {
         Self {
-            room,
-            key,
-            id,
+            room: row.room_key,
+            key: row.key,
+            id: row.id,
             seen: AtomicU64::new(now.0),
-            stamped: AtomicI64::new(stored.as_millis()),
+            stamped: AtomicI64::new(row.last_seen_at.as_millis()),
             is_dirty: AtomicBool::new(false),
+            is_kept: AtomicBool::new(row.keeps_last_seen),
         }
     }
 
@@ -75,19 +71,21 @@ impl Pulse {
         self.seen.store(Ticks::FROZEN.0, Ordering::Relaxed);
     }
 
-    /// Moves the floor: the store has this value already.
-    pub(super) fn stored(&self, at: Timestamp) {
-        self.stamped.fetch_max(at.as_millis(), Ordering::Relaxed);
+    /// Moves the floor: the store has this already. Whoever joins says again whether it is kept.
+    pub(super) fn stored(&self, row: &ParticipantRow) {
+        self.stamped
+            .fetch_max(row.last_seen_at.as_millis(), Ordering::Relaxed);
+        self.is_kept.store(row.keeps_last_seen, Ordering::Relaxed);
     }
 
-    /// When last seen, for a seat restored from the store: nothing was heard in this process.
-    pub(super) fn restored(
-        room: RoomKey,
-        key: ParticipantKey,
-        id: ParticipantId,
-        stored: Timestamp,
-    ) -> Self {
-        Self::new(room, key, id, Ticks::NEVER, stored)
+    /// Whether it is kept when this participant was seen.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
+    }
+
+    /// For a seat restored from the store: nothing was heard in this process.
+    pub(super) fn restored(row: &ParticipantRow) -> Self {
+        Self::new(row, Ticks::NEVER)
     }
 }
 

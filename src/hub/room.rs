@@ -237,8 +237,9 @@ impl Room {
         } else {
             inner.occupants.remove(&id);
             if let Some(joined) = committed {
-                inner.note_activity(Some(joined.participant.last_seen_at));
-                shared.depart(Departure::unseated(&joined.participant, shared.clock.now()));
+                let seen = joined.participant.last_seen_at;
+                inner.note_activity(Some(joined.room.last_active_at.max(seen)));
+                shared.depart(Departure::unseated(&joined.participant, shared));
             }
         }
         self.follow_up(&mut inner, shared);
@@ -389,7 +390,7 @@ impl Room {
         let mut inner = self.inner.lock();
         if inner.end.is_some() {
             // Past its maximum age by now: nobody comes back to it.
-            shared.depart(Departure::unseated(&saved.participant, shared.clock.now()));
+            shared.depart(Departure::unseated(&saved.participant, shared));
             return;
         }
         inner.roster.restore(id, Arc::clone(&sitting.look));
@@ -639,7 +640,7 @@ impl Room {
     pub(super) fn seen(&self, id: ParticipantId, shared: &Shared) -> Option<Timestamp> {
         let inner = self.inner.lock();
         let sitting = inner.occupants.get(&id)?.sitting.as_ref()?;
-        Some(sitting.pulse.last_seen_at(|at| shared.stamp(at)))
+        Some(sitting.last_seen_at(shared))
     }
 
     /// Whether a participant has a seat under this removal count.
@@ -821,14 +822,16 @@ impl Inner {
         if occupant.reserved == 0 {
             self.occupants.remove(&id);
         }
-        let last_seen_at = sitting.pulse.last_seen_at(|at| shared.stamp(at));
-        self.note_activity(Some(last_seen_at));
+        let heard_at = sitting.pulse.last_seen_at(|at| shared.stamp(at));
+        self.note_activity(Some(heard_at));
+        let last_seen_at = shared.kept(&sitting.pulse, heard_at);
+        let shown = sitting.shown(heard_at, shared);
         sitting.pulse.freeze();
         self.roster.remove(
             id,
             Leave {
                 reason,
-                last_seen_at,
+                last_seen_at: shown,
             },
         );
         if sitting.look.state != StateText::empty() {
@@ -840,10 +843,11 @@ impl Inner {
                 key: sitting.pulse.key,
                 last_seen_at,
                 departed: Some(Departed {
-                    left_at: shared.clock.now().max(last_seen_at),
+                    left_at: shared.kept(&sitting.pulse, shared.clock.now().max(heard_at)),
                     generation: sitting.generation,
                 }),
             },
+            heard_at,
         });
     }
 
@@ -957,8 +961,8 @@ fn last_seen_at(
         .get(&id)
         .and_then(|occupant| occupant.sitting.as_ref());
     sitting.map_or_else(
-        || shared.clock.now(),
-        |sitting| sitting.pulse.last_seen_at(|at| shared.stamp(at)),
+        || shared.options.last_seen_precision.round(shared.clock.now()),
+        |sitting| sitting.last_seen_at(shared),
     )
 }
 
@@ -994,13 +998,7 @@ impl Sitting {
             joined_at: row.joined_at,
         };
         Self {
-            pulse: Arc::new(Pulse::new(
-                row.room_key,
-                row.key,
-                row.id,
-                shared.tick(),
-                row.last_seen_at,
-            )),
+            pulse: Arc::new(Pulse::new(row, shared.tick())),
             look: Arc::new(look),
             generation: row.generation,
             removals: row.removals,
@@ -1016,12 +1014,7 @@ impl Sitting {
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
         let mut sitting = Self::new(row, shared);
-        sitting.pulse = Arc::new(Pulse::restored(
-            row.room_key,
-            row.key,
-            row.id,
-            row.last_seen_at,
-        ));
+        sitting.pulse = Arc::new(Pulse::restored(row));
         Arc::make_mut(&mut sitting.look).state = StateText::from(&state);
         sitting
     }
@@ -1030,9 +1023,24 @@ impl Sitting {
     fn renew(&mut self, joined: &Joined) {
         self.generation = self.generation.max(joined.participant.generation);
         self.removals = self.removals.max(joined.participant.removals);
-        self.pulse.stored(joined.participant.last_seen_at);
+        self.pulse.stored(&joined.participant);
         if self.look.name != joined.participant.name {
             Arc::make_mut(&mut self.look).name = joined.participant.name.clone();
+        }
+    }
+
+    /// When last seen, as others are shown it.
+    fn last_seen_at(&self, shared: &Shared) -> Timestamp {
+        let heard_at = self.pulse.last_seen_at(|at| shared.stamp(at));
+        self.shown(heard_at, shared)
+    }
+
+    /// What others are shown of a moment. Presence is shown as of everybody; of who does not want more, when they first came.
+    fn shown(&self, heard_at: Timestamp, shared: &Shared) -> Timestamp {
+        if self.pulse.is_kept() {
+            shared.kept(&self.pulse, heard_at)
+        } else {
+            self.look.joined_at
         }
     }
 

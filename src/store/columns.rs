@@ -26,7 +26,7 @@ macro_rules! room_columns {
 macro_rules! participant_columns {
     ($p:literal) => {
         $crate::store::columns::columns!($p: "key", "room_key", "id", "user_id", "name", "access_method", "invite_key",
-            "is_active", "joined_at", "last_seen_at", "left_at", "generation", "removals", "barred_at")
+            "is_active", "joined_at", "last_seen_at", "left_at", "generation", "removals", "barred_at", "keeps_last_seen")
     };
 }
 
@@ -43,7 +43,7 @@ pub(super) use {columns, invite_columns, participant_columns, room_columns};
 /// How many columns `room_columns!` lists.
 pub(super) const ROOM_WIDTH: usize = 9;
 /// How many columns `participant_columns!` lists.
-pub(super) const PARTICIPANT_WIDTH: usize = 14;
+pub(super) const PARTICIPANT_WIDTH: usize = 15;
 /// How many columns `invite_columns!` lists.
 pub(super) const INVITE_WIDTH: usize = 12;
 

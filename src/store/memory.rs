@@ -25,9 +25,9 @@ use crate::{
     clock::Clock,
     store::{
         Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
-        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom,
-        Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock,
-        StoreError,
+        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, Precision, ReapCriteria,
+        ReapedRoom, Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store,
+        StoreClock, StoreError,
     },
 };
 
@@ -38,6 +38,8 @@ pub struct MemoryStore {
     clock: StoreClock,
     /// This handle's row of `nodes`, from a successful `take_over` to `stop`, `close` or drop.
     node: Mutex<Option<i64>>,
+    /// Of the terms under which it was taken over.
+    precision: Mutex<Precision>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl MemoryStore {
             shared,
             clock,
             node: Mutex::new(None),
+            precision: Mutex::default(),
         }
     }
 
@@ -160,8 +163,9 @@ impl Store for MemoryStore {
         if tables.serving.is_some() && tables.serving != own {
             return Ok(None);
         }
-        let restored = tables.take_over(turn.now, terms.heartbeat_timeout);
+        let restored = tables.take_over(turn.now, terms);
         *self.node.lock() = tables.serving;
+        *self.precision.lock() = terms.last_seen_precision;
         Ok(Some(restored))
     }
 
@@ -201,7 +205,10 @@ impl Store for MemoryStore {
         _wait: LockWait,
     ) -> Result<Box<dyn JoinBatch>, StoreError> {
         let turn = self.turn().await?;
-        Ok(Box::new(admission::Batch::begin(turn, identities)))
+        let precision = *self.precision.lock();
+        Ok(Box::new(admission::Batch::begin(
+            turn, identities, precision,
+        )))
     }
 
     async fn facts(&self, identity: &Identity) -> Result<(Timestamp, Facts), StoreError> {
@@ -273,6 +280,12 @@ impl Store for MemoryStore {
         let due = &due[..due.len().min(limit as usize)];
         tables.invites.retain(|key, _| !due.contains(key));
         Ok(due.len() as u64)
+    }
+
+    async fn purge_departed(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        let turn = self.turn().await?;
+        let mut tables = turn.tables();
+        Ok(tables.purge_departed(turn.now - keep, limit as usize))
     }
 
     async fn create_room(
@@ -378,7 +391,10 @@ impl Store for MemoryStore {
             return Ok(None);
         };
         row.is_active = false;
-        row.left_at = Some(turn.now.max(row.last_seen_at));
+        row.left_at = Some(match row.keeps_last_seen {
+            true => self.precision.lock().round(turn.now).max(row.last_seen_at),
+            false => row.last_seen_at,
+        });
         row.removals += 1;
         row.is_barred |= bar;
         let row = row.clone();

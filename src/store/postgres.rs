@@ -39,8 +39,9 @@ use crate::{
     config::Database,
     store::{
         Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
-        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom,
-        Restored, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock, StoreError,
+        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, Precision, ReapCriteria,
+        ReapedRoom, Restored, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock,
+        StoreError,
         columns::{broken, unavailable},
         verify::Check,
     },
@@ -65,6 +66,8 @@ pub struct PostgresStore {
     openings: Openings,
     /// This process's row of `nodes`, from a successful `take_over` to `stop`.
     node: Mutex<Option<i64>>,
+    /// Of the terms under which it was taken over.
+    precision: Mutex<Precision>,
     /// Since when another node has looked silent, without a failed look between.
     silent_since: Mutex<Option<Instant>>,
     source: Clock,
@@ -88,6 +91,7 @@ impl PostgresStore {
             background,
             openings,
             node: Mutex::new(None),
+            precision: Mutex::default(),
             silent_since: Mutex::new(None),
             clock: StoreClock::new(clock.now()),
             source: clock,
@@ -223,6 +227,7 @@ impl Store for PostgresStore {
         };
         Ok(taken.map(|(id, restored)| {
             *self.node.lock() = Some(id);
+            *self.precision.lock() = terms.last_seen_precision;
             restored
         }))
     }
@@ -284,9 +289,11 @@ impl Store for PostgresStore {
         wait: LockWait,
     ) -> Result<Box<dyn JoinBatch>, StoreError> {
         bounded(async {
+            let precision = *self.precision.lock();
             let transaction = Transaction::begin(&self.front, &self.openings.write).await?;
             let batch =
-                admission::Batch::begin(transaction, identities, wait, self.asker()).await?;
+                admission::Batch::begin(transaction, identities, wait, self.asker(), precision)
+                    .await?;
             Ok(Box::new(batch) as Box<dyn JoinBatch>)
         })
         .await
@@ -346,6 +353,17 @@ impl Store for PostgresStore {
             let mut write = self.begin(&self.background).await?;
             let now = write.now;
             let purged = invites::purge(write.db(), now, keep, limit).await?;
+            write.commit().await?;
+            Ok(purged)
+        })
+        .await
+    }
+
+    async fn purge_departed(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        bounded(async {
+            let mut write = self.begin(&self.background).await?;
+            let now = write.now;
+            let purged = participants::purge_departed(write.db(), now, keep, limit).await?;
             write.commit().await?;
             Ok(purged)
         })
@@ -482,9 +500,10 @@ impl Store for PostgresStore {
         bounded(async {
             let mut write = self.begin(&self.front).await?;
             let now = write.now;
+            let left_at = self.precision.lock().round(now);
             // A join of the same participant comes wholly before or wholly after.
             rooms::lock_by_key(write.db(), room).await?;
-            let removed = participants::remove(write.db(), now, room, id, bar).await?;
+            let removed = participants::remove(write.db(), now, left_at, room, id, bar).await?;
             let invite = removed.as_ref().and_then(|row| row.invite_key);
             if let (true, Some(invite)) = (revoke_invite, invite) {
                 invites::revoke_by_key(write.db(), now, invite).await?;

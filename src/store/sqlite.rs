@@ -29,9 +29,9 @@ use crate::{
     clock::Clock,
     store::{
         Counts, Created, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, JoinBatch,
-        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, ReapCriteria, ReapedRoom,
-        Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store, StoreClock,
-        StoreError,
+        LockWait, NewInvite, NodeTerms, ParticipantKey, ParticipantRow, Precision, ReapCriteria,
+        ReapedRoom, Restored, RoomEndCause, RoomKey, RoomPatch, RoomRow, RoomSettings, Store,
+        StoreClock, StoreError,
         columns::{broken, unavailable},
         verify::Check,
     },
@@ -50,6 +50,8 @@ pub struct SqliteStore {
     lock_path: PathBuf,
     /// Set from a successful `take_over` to `stop` or `close`.
     node: Mutex<Option<Node>>,
+    /// Of the terms under which it was taken over.
+    precision: Mutex<Precision>,
     source: Clock,
     clock: StoreClock,
 }
@@ -78,6 +80,7 @@ impl SqliteStore {
             readers,
             lock_path,
             node: Mutex::new(None),
+            precision: Mutex::default(),
             source: clock,
             clock: store_clock,
         })
@@ -167,12 +170,13 @@ impl Store for SqliteStore {
         let (id, restored) = within(TAKE_OVER_LIMIT, async {
             let mut write = self.begin().await?;
             let now = write.now;
-            let taken = node::take_over(write.db(), now, terms.heartbeat_timeout).await?;
+            let taken = node::take_over(write.db(), now, terms).await?;
             write.commit().await?;
             Ok(taken)
         })
         .await?;
         *self.node.lock() = Some(Node { id, lock });
+        *self.precision.lock() = terms.last_seen_precision;
         Ok(Some(restored))
     }
 
@@ -220,9 +224,11 @@ impl Store for SqliteStore {
         identities: &[Identity],
         _wait: LockWait,
     ) -> Result<Box<dyn JoinBatch>, StoreError> {
-        let batch =
-            bounded(async { admission::Batch::begin(self.begin().await?, identities).await })
-                .await?;
+        let precision = *self.precision.lock();
+        let batch = bounded(async {
+            admission::Batch::begin(self.begin().await?, identities, precision).await
+        })
+        .await?;
         Ok(Box::new(batch))
     }
 
@@ -274,6 +280,17 @@ impl Store for SqliteStore {
             let now = write.now;
             invites::adopt(write.db(), now, limit).await?;
             let purged = invites::purge(write.db(), now, keep, limit).await?;
+            write.commit().await?;
+            Ok(purged)
+        })
+        .await
+    }
+
+    async fn purge_departed(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        bounded(async {
+            let mut write = self.begin().await?;
+            let now = write.now;
+            let purged = participants::purge_departed(write.db(), now, keep, limit).await?;
             write.commit().await?;
             Ok(purged)
         })
@@ -384,7 +401,8 @@ impl Store for SqliteStore {
             let Some(found) = participants::find(write.db(), room, id).await? else {
                 return Ok(None);
             };
-            let removed = participants::remove(write.db(), now, found.key, bar).await?;
+            let left_at = self.precision.lock().round(now);
+            let removed = participants::remove(write.db(), now, left_at, found.key, bar).await?;
             if let (true, Some(invite)) = (revoke_invite, found.invite_key) {
                 invites::revoke_by_key(write.db(), now, invite).await?;
             }

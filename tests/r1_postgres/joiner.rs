@@ -308,6 +308,7 @@ impl Verdict {
         Self {
             write: JoinWrite {
                 index,
+                keeps_last_seen: None,
                 room,
                 participant,
             },

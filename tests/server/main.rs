@@ -19,6 +19,7 @@ mod networks;
 mod observe;
 mod offline;
 mod presence;
+mod privacy;
 mod properties;
 mod replay;
 mod restart;

@@ -775,7 +775,12 @@ async fn r1_an_end_at_any_moment_of_the_admission_ends_the_observer() {
                 let query = Query::parse(Some(&query), &hyper::HeaderMap::new());
                 admission.ask(query.unwrap()).await.unwrap()
             };
-            drop(admission.decide(ask(joining("eve", &name)).await).await.unwrap());
+            drop(
+                admission
+                    .decide(ask(joining("eve", &name)).await)
+                    .await
+                    .unwrap(),
+            );
             let mut decided = pin!(admission.decide(ask(observing("eve", &name)).await));
             let early = step(decided.as_mut(), steps).await;
             if is_removal {

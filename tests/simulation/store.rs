@@ -220,6 +220,11 @@ impl Store for FaultyStore {
             .await
     }
 
+    async fn purge_departed(&self, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        self.write("purge_departed", self.inner.purge_departed(keep, limit))
+            .await
+    }
+
     async fn create_room(
         &self,
         id: &RoomId,

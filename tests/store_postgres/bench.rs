@@ -4,6 +4,7 @@ use rollcall::{clock::Clock, config::Database, store::postgres::PostgresStore};
 use rollcall_test_cluster::Shared;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row, ValueRef,
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgDatabaseError, PgRow},
 };
 use uuid::Uuid;
@@ -136,6 +137,11 @@ impl Db {
         let mut table = self.table(sql.clone()).await;
         assert_eq!(table.len(), 1, "{sql}: {table:?}");
         table.remove(0)
+    }
+
+    /// Applies what a binary of another version would.
+    pub async fn migrate(&mut self, migrator: &Migrator) {
+        migrator.run_direct(None, &mut self.0, false).await.unwrap();
     }
 
     pub async fn close(self) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rollcall::store::{
     AccessMethod, Created, Departed, Facts, FlushBatch, Identity, InviteRow, JoinParticipant,
-    JoinRoom, JoinWrite, Joined, LockWait, NewInvite, NodeTerms, ParticipantRow, RoomRow,
-    RoomSettings, Seen, Store, StoreError,
+    JoinRoom, JoinWrite, Joined, LockWait, NewInvite, NodeTerms, ParticipantRow, Precision,
+    RoomRow, RoomSettings, Seen, Store, StoreError,
 };
 use rollcall_protocol::{InviteId, OnIdle, ParticipantId, RoomId, Timestamp};
 use serde_json::Map;
@@ -18,6 +18,7 @@ pub const TERMS: NodeTerms = NodeTerms {
     reconnect_grace: Duration::from_secs(10),
     restart_grace: Duration::from_secs(60),
     flush_interval: Duration::from_secs(5),
+    last_seen_precision: Precision::EXACT,
 };
 
 pub fn id(room: &str) -> RoomId {
@@ -117,6 +118,7 @@ fn admit(index: usize, identity: &Identity, facts: &Facts) -> JoinWrite {
     };
     JoinWrite {
         index,
+        keeps_last_seen: None,
         room,
         participant,
     }

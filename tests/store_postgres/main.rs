@@ -16,6 +16,7 @@ mod move_in;
 mod old_version;
 mod other_writers;
 mod pooler;
+mod privacy;
 mod room_ends;
 mod schema;
 mod secrets;

@@ -164,10 +164,10 @@ async fn what_is_not_there_is_named() {
     bench
         .db()
         .await
-        .run("UPDATE _sqlx_migrations SET version = 2")
+        .run("UPDATE _sqlx_migrations SET version = 3 WHERE version = 2")
         .await;
     let checks = PostgresStore::verify(&bench.database).await;
-    assert!(wrong(&checks)[0].1.contains("version 2"), "{checks:?}");
+    assert!(wrong(&checks)[0].1.contains("version 3"), "{checks:?}");
 
     let nowhere = unique("nowhere");
     let url = bench.database.url.expose().rsplit_once('/').unwrap().0;

@@ -20,6 +20,8 @@ pub struct AccessClaims {
     pub create: bool,
     /// Watch without a seat.
     pub observe: bool,
+    /// Whether it may be kept when the participant was last there.
+    pub keeps_last_seen: bool,
     /// When it ends, leeway included.
     pub expires_at: Timestamp,
 }
@@ -45,6 +47,7 @@ pub(super) struct Raw {
     name: Option<String>,
     #[serde(default)]
     create: bool,
+    last_seen: Option<bool>,
     #[serde(default)]
     observe: bool,
 }
@@ -89,6 +92,7 @@ impl Raw {
                 .map_err(|_| invalid("The access token's \"name\" is not a valid name."))?,
             create: self.create,
             observe: self.observe,
+            keeps_last_seen: self.last_seen.unwrap_or(true),
             expires_at,
         };
         if expires_at <= now {

@@ -30,8 +30,10 @@ pub(super) struct Participant {
     online: bool,
     #[schema(value_type = String)]
     joined_at: Timestamp,
-    #[schema(value_type = String)]
-    last_seen_at: Timestamp,
+    /// Null where it is not kept.
+    #[schema(value_type = Option<String>)]
+    last_seen_at: Option<Timestamp>,
+    /// Null while they have not left, and where it is not kept.
     #[schema(value_type = Option<String>)]
     left_at: Option<Timestamp>,
     /// Barred from coming back.
@@ -50,8 +52,10 @@ impl Participant {
             access_method: row.access_method.as_str(),
             online,
             joined_at: row.joined_at,
-            last_seen_at: heard.map_or(row.last_seen_at, |heard| heard.max(row.last_seen_at)),
-            left_at: row.left_at.filter(|_| !online),
+            last_seen_at: row
+                .keeps_last_seen
+                .then(|| heard.map_or(row.last_seen_at, |heard| heard.max(row.last_seen_at))),
+            left_at: row.left_at.filter(|_| row.keeps_last_seen && !online),
             removed: row.is_barred,
         }
     }

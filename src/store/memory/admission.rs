@@ -11,23 +11,28 @@ use super::{
 };
 use crate::store::{
     Facts, Identity, InviteKey, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined,
-    ParticipantKey, ParticipantRow, RoomKey, RoomRow, StoreError,
+    ParticipantKey, ParticipantRow, Precision, RoomKey, RoomRow, StoreError,
 };
 
 pub(super) struct Batch {
     turn: Turn,
     facts: Vec<Facts>,
+    precision: Precision,
 }
 
 impl Batch {
-    pub(super) fn begin(turn: Turn, identities: &[Identity]) -> Self {
+    pub(super) fn begin(turn: Turn, identities: &[Identity], precision: Precision) -> Self {
         let tables = turn.tables();
         let facts = identities
             .iter()
             .map(|identity| tables.facts(turn.now, identity))
             .collect();
         drop(tables);
-        Self { turn, facts }
+        Self {
+            turn,
+            facts,
+            precision,
+        }
     }
 }
 
@@ -45,9 +50,11 @@ impl JoinBatch for Batch {
         self.turn.shared.check()?;
         let mut tables = self.turn.tables();
         check(&tables, &writes)?;
+        let now = self.turn.now;
+        let seen_at = self.precision.round(now);
         Ok(writes
             .iter()
-            .filter_map(|write| join(&mut tables, self.turn.now, write))
+            .filter_map(|write| join(&mut tables, now, seen_at, write))
             .collect())
     }
 }
@@ -155,7 +162,12 @@ fn is_member(tables: &Tables, room: RoomKey, new: &JoinParticipant) -> bool {
     })
 }
 
-fn join(tables: &mut Tables, now: Timestamp, write: &JoinWrite) -> Option<Joined> {
+fn join(
+    tables: &mut Tables,
+    now: Timestamp,
+    seen_at: Timestamp,
+    write: &JoinWrite,
+) -> Option<Joined> {
     let room = match &write.room {
         JoinRoom::Existing(key) => {
             let room = tables.rooms.get_mut(key)?;
@@ -170,13 +182,25 @@ fn join(tables: &mut Tables, now: Timestamp, write: &JoinWrite) -> Option<Joined
             row.is_active = true;
             row.left_at = None;
             row.generation += 1;
-            row.last_seen_at = row.last_seen_at.max(now);
+            row.keeps_last_seen = write.keeps_last_seen.unwrap_or(row.keeps_last_seen);
+            row.last_seen_at = match row.keeps_last_seen {
+                true => row.last_seen_at.max(seen_at),
+                false => row.joined_at,
+            };
             if let Some(name) = name {
                 row.name = name.clone();
             }
             row.clone()
         }
-        new @ JoinParticipant::New { .. } => enter(tables, now, &room, new)?,
+        new @ JoinParticipant::New { .. } => {
+            let keeps_last_seen = write.keeps_last_seen.unwrap_or(true);
+            let seen_at = if keeps_last_seen { seen_at } else { now };
+            let key = enter(tables, now, &room, new)?.key;
+            let row = &mut tables.participants.get_mut(&key)?.row;
+            row.keeps_last_seen = keeps_last_seen;
+            row.last_seen_at = seen_at;
+            row.clone()
+        }
     };
     Some(Joined { room, participant })
 }
@@ -208,6 +232,7 @@ fn enter(
         is_active: true,
         joined_at: now,
         last_seen_at: now,
+        keeps_last_seen: true,
         left_at: None,
         generation: 1,
         removals: 0,

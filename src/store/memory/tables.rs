@@ -1,13 +1,13 @@
 //! The tables, and what is done to them under one lock. No waiting, no clock: `now` is an argument.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use rollcall_protocol::{ParticipantId, RoomId, Timestamp};
 
 use crate::store::{
-    Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, NewInvite, ParticipantKey,
-    ParticipantRow, ReapCriteria, ReapedRoom, Restored, RoomEnd, RoomEndCause, RoomKey, RoomRow,
-    RoomSettings, SavedSeat, Seen, StoreError,
+    Departed, Facts, FlushBatch, Flushed, Identity, InviteKey, InviteRow, NewInvite, NodeTerms,
+    ParticipantKey, ParticipantRow, Precision, ReapCriteria, ReapedRoom, Restored, RoomEnd,
+    RoomEndCause, RoomKey, RoomRow, RoomSettings, SavedSeat, Seen, StoreError,
 };
 
 /// A whole database.
@@ -44,6 +44,7 @@ pub(super) struct Node {
     pub(super) started_at: Timestamp,
     pub(super) flushed_at: Option<Timestamp>,
     pub(super) stopped_at: Option<Timestamp>,
+    pub(super) precision: Precision,
 }
 
 impl Tables {
@@ -301,15 +302,43 @@ impl Tables {
         }
     }
 
+    pub(super) fn purge_departed(&mut self, before: Timestamp, limit: usize) -> u64 {
+        let is_old = |row: &&ParticipantRow| {
+            !row.is_active && !row.is_barred && row.left_at.is_some_and(|left| left < before)
+        };
+        let rows = self.participants.values().map(|one| &one.row);
+        let old: Vec<_> = rows.filter(is_old).take(limit).cloned().collect();
+        for row in &old {
+            self.rooms
+                .entry(row.room_key)
+                .and_modify(|room| room.last_active_at = room.last_active_at.max(row.last_seen_at));
+            self.participants.remove(&row.key);
+            self.of_room.remove(&(row.room_key, row.key));
+        }
+        old.len() as u64
+    }
+
     /// Enters a node; see the SQLite store's `node` for what counts as the previous flush.
-    pub(super) fn take_over(&mut self, now: Timestamp, heartbeat_timeout: Duration) -> Restored {
-        let flushed = self.nodes.values().rev().find_map(|node| node.flushed_at);
-        let flushed = flushed.or_else(|| self.nodes.values().next().map(|node| node.started_at));
-        let is_lately =
-            |seen: Timestamp| flushed.is_some_and(|flushed| seen + heartbeat_timeout > flushed);
+    pub(super) fn take_over(&mut self, now: Timestamp, terms: NodeTerms) -> Restored {
+        let of = |node: &Node| {
+            let silence = terms.heartbeat_timeout + node.precision.step();
+            node.flushed_at.map(|flushed| (flushed, silence))
+        };
+        let flushed = self.nodes.values().rev().find_map(of).or_else(|| {
+            let first = self.nodes.values().next()?;
+            Some((
+                first.started_at,
+                terms.heartbeat_timeout + first.precision.step(),
+            ))
+        });
+        let is_lately = |row: &ParticipantRow| {
+            flushed.is_some_and(|(flushed, silence)| {
+                !row.keeps_last_seen || row.last_seen_at + silence > flushed
+            })
+        };
         for participant in self.participants.values_mut() {
             let row = &mut participant.row;
-            if row.is_active && !is_lately(row.last_seen_at) {
+            if row.is_active && !is_lately(row) {
                 row.is_active = false;
                 row.left_at = Some(row.last_seen_at);
             }
@@ -327,6 +356,7 @@ impl Tables {
                 started_at: now,
                 flushed_at: None,
                 stopped_at: None,
+                precision: terms.last_seen_precision,
             },
         );
         self.serving = Some(id);
@@ -353,6 +383,14 @@ pub(super) fn page<'a, T: Clone + 'a>(rows: impl Iterator<Item = &'a T>, limit: 
 }
 
 fn see(row: &mut ParticipantRow, seen: &Seen) {
+    if !row.keeps_last_seen {
+        let ends = |departed: Departed| row.is_active && row.generation <= departed.generation;
+        if seen.departed.is_some_and(ends) {
+            row.is_active = false;
+            row.left_at = Some(row.last_seen_at);
+        }
+        return;
+    }
     row.last_seen_at = row.last_seen_at.max(seen.last_seen_at);
     match seen.departed {
         Some(departed) if row.is_active && row.generation <= departed.generation => {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::store::{
     Facts, Identity, InviteKey, InviteRow, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined,
-    LockWait, ParticipantKey, RoomKey, StoreClock, StoreError,
+    LockWait, ParticipantKey, Precision, RoomKey, StoreClock, StoreError,
     columns::{
         INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, invite_columns, json, on_idle_word,
         participant_columns, room_columns,
@@ -30,6 +30,7 @@ pub(super) struct Batch {
     write: Write,
     facts: Vec<Facts>,
     contended: HashSet<usize>,
+    precision: Precision,
 }
 
 impl Batch {
@@ -39,6 +40,7 @@ impl Batch {
         identities: &[Identity],
         wait: LockWait,
         asker: Asker<'_>,
+        precision: Precision,
     ) -> Result<Self, StoreError> {
         let asked = Asked::new(identities);
         let locked = Locked::take(transaction.db(), &asked, wait).await?;
@@ -49,6 +51,7 @@ impl Batch {
             write: Write { transaction, now },
             facts,
             contended,
+            precision,
         })
     }
 }
@@ -73,7 +76,7 @@ impl JoinBatch for Batch {
     ) -> Result<Vec<Joined>, StoreError> {
         bounded(async move {
             let now = self.write.now;
-            let joined = write(self.write.db(), now, &writes).await?;
+            let joined = write(self.write.db(), now, self.precision.round(now), &writes).await?;
             self.write.commit().await?;
             Ok(joined)
         })
@@ -305,6 +308,7 @@ fn read_facts(row: &PgRow) -> Result<Facts, StoreError> {
 async fn write(
     db: &mut PgConnection,
     now: Timestamp,
+    seen_at: Timestamp,
     writes: &[JoinWrite],
 ) -> Result<Vec<Joined>, StoreError> {
     let columns = WriteColumns::new(writes)?;
@@ -324,18 +328,20 @@ async fn write(
              RETURNING invites.key
          ), returned AS (
              UPDATE participants AS p SET is_active = true, left_at = NULL, generation = p.generation + 1,
-                    last_seen_at = greatest(p.last_seen_at, $1), name = coalesce(back.name, p.name)
-             FROM unnest($11::bigint[], $12::bigint[], $13::text[]) AS back (key, room_key, name)
+                    last_seen_at = CASE WHEN coalesce(back.keeps_last_seen, p.keeps_last_seen)
+                                        THEN greatest(p.last_seen_at, $22) ELSE p.joined_at END,
+                    keeps_last_seen = coalesce(back.keeps_last_seen, p.keeps_last_seen), name = coalesce(back.name, p.name)
+             FROM unnest($11::bigint[], $12::bigint[], $13::text[], $23::boolean[]) AS back (key, room_key, name, keeps_last_seen)
              WHERE p.key = back.key AND p.room_key = back.room_key
              RETURNING p.*
          ), entered AS (
              INSERT INTO participants (id, room_key, user_id, name, access_method, invite_key, client_hash, joined_at,
-                    last_seen_at)
+                    last_seen_at, keeps_last_seen)
              SELECT new.id, coalesce(new.room_key, created.key), new.user_id, new.name, new.access_method, new.invite_key,
-                    new.client_hash, $1, $1
+                    new.client_hash, $1, CASE WHEN new.keeps_last_seen THEN $22 ELSE $1 END, new.keeps_last_seen
              FROM unnest($14::uuid[], $15::bigint[], $16::text[], $17::text[], $18::text[], $19::text[], $20::bigint[],
-                         $21::bytea[])
-                 AS new (id, room_key, room_id, user_id, name, access_method, invite_key, client_hash)
+                         $21::bytea[], $24::boolean[])
+                 AS new (id, room_key, room_id, user_id, name, access_method, invite_key, client_hash, keeps_last_seen)
              LEFT JOIN created ON created.id = new.room_id
              RETURNING *
          )
@@ -368,6 +374,9 @@ async fn write(
     .bind(columns.new.access_methods)
     .bind(columns.new.invite_keys)
     .bind(columns.new.client_hashes)
+    .bind(moment(seen_at))
+    .bind(columns.back.keeps_last_seen)
+    .bind(columns.new.keeps_last_seen)
     .fetch_all(db)
     .await
     .map_err(failed)?;
@@ -428,6 +437,15 @@ struct BackColumns {
     keys: Vec<i64>,
     room_keys: Vec<Option<i64>>,
     names: Vec<Option<String>>,
+    keeps_last_seen: Vec<Option<bool>>,
+}
+
+/// One participant that comes back, maybe twice.
+#[derive(Default)]
+struct Back {
+    room_key: Option<i64>,
+    name: Option<String>,
+    keeps_last_seen: Option<bool>,
 }
 
 #[derive(Default)]
@@ -440,13 +458,14 @@ struct NewColumns {
     access_methods: Vec<&'static str>,
     invite_keys: Vec<Option<i64>>,
     client_hashes: Vec<Option<Vec<u8>>>,
+    keeps_last_seen: Vec<bool>,
 }
 
 impl WriteColumns {
     fn new(writes: &[JoinWrite]) -> Result<Self, StoreError> {
         let mut columns = Self::default();
         // By key: one participant may come back twice in a batch, and keys in order are locks in order.
-        let mut back: BTreeMap<i64, (Option<i64>, Option<String>)> = BTreeMap::new();
+        let mut back: BTreeMap<i64, Back> = BTreeMap::new();
         for write in writes {
             let (room_key, room_id) = match &write.room {
                 JoinRoom::Existing(key) => (Some(key.0), None),
@@ -458,19 +477,26 @@ impl WriteColumns {
             columns.touched.extend(room_key);
             match &write.participant {
                 JoinParticipant::Returning { key, name } => {
-                    let (room, latest) = back.entry(key.0).or_default();
-                    *room = room_key;
-                    *latest = name.as_ref().map(DisplayName::to_string).or(latest.take());
+                    let back = back.entry(key.0).or_default();
+                    back.room_key = room_key;
+                    let name = name.as_ref().map(DisplayName::to_string);
+                    back.name = name.or(back.name.take());
+                    back.keeps_last_seen = write.keeps_last_seen.or(back.keeps_last_seen);
                 }
-                new => columns.enter(room_key, room_id, new),
+                new => {
+                    let keeps_last_seen = write.keeps_last_seen.unwrap_or(true);
+                    columns.new.keeps_last_seen.push(keeps_last_seen);
+                    columns.enter(room_key, room_id, new);
+                }
             }
         }
         columns.touched.sort_unstable();
         columns.touched.dedup();
-        for (key, (room_key, name)) in back {
+        for (key, back) in back {
             columns.back.keys.push(key);
-            columns.back.room_keys.push(room_key);
-            columns.back.names.push(name);
+            columns.back.room_keys.push(back.room_key);
+            columns.back.names.push(back.name);
+            columns.back.keeps_last_seen.push(back.keeps_last_seen);
         }
         Ok(columns)
     }

@@ -191,7 +191,7 @@ async fn heartbeats(db: &mut PgConnection, seen: &[&Seen]) -> Result<u64, StoreE
         "UPDATE participants AS p
          SET last_seen_at = seen.at, left_at = CASE WHEN p.left_at IS NOT NULL THEN greatest(p.left_at, seen.at) END
          FROM (SELECT unnest($1::bigint[]) AS key, unnest($2::timestamptz[]) AS at) AS seen
-         WHERE p.key = seen.key AND seen.at > p.last_seen_at",
+         WHERE p.key = seen.key AND seen.at > p.last_seen_at AND p.keeps_last_seen",
     )
     .bind(keys(seen))
     .bind(times(seen))
@@ -213,15 +213,17 @@ async fn departures(db: &mut PgConnection, seen: &[&Seen]) -> Result<u64, StoreE
     let generations: Vec<_> = departed().map(|departed| departed.generation).collect();
     let done = statement(
         "UPDATE participants AS p SET
-             last_seen_at = greatest(p.last_seen_at, seen.at),
+             last_seen_at = CASE WHEN p.keeps_last_seen THEN greatest(p.last_seen_at, seen.at) ELSE p.last_seen_at END,
              is_active = p.is_active AND p.generation > seen.generation,
              left_at = CASE
+                 WHEN NOT p.keeps_last_seen THEN
+                     CASE WHEN NOT p.is_active OR p.generation <= seen.generation THEN p.last_seen_at END
                  WHEN p.is_active AND p.generation <= seen.generation THEN greatest(seen.left_at, seen.at, p.last_seen_at)
                  WHEN NOT p.is_active THEN greatest(p.left_at, seen.at)
              END
          FROM unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::bigint[]) AS seen (key, at, left_at, generation)
          WHERE p.key = seen.key
-           AND (seen.at > p.last_seen_at OR (p.is_active AND p.generation <= seen.generation))",
+           AND ((seen.at > p.last_seen_at AND p.keeps_last_seen) OR (p.is_active AND p.generation <= seen.generation))",
     )
     .bind(keys(seen))
     .bind(times(seen))

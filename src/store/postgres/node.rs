@@ -4,16 +4,18 @@
 //! stopped; it is replaced when it has stopped or been silent. Every write of a node asks whether it still is in charge, under
 //! a table lock that holds off a take-over until it has committed, so that two never write as the one in charge.
 
+use std::time::Duration;
+
 use rollcall_protocol::Timestamp;
 use sqlx::PgConnection;
 
 use super::{
-    rows::{self, failed, get, millis, moment, timestamp_if_any},
+    rows::{self, failed, get, millis, moment},
     transaction::{scalar, statement},
 };
 use crate::store::{
     NodeTerms, Restored, SavedSeat, StoreError,
-    columns::{PARTICIPANT_WIDTH, broken, participant_columns, room_columns},
+    columns::{PARTICIPANT_WIDTH, broken, duration, participant_columns, room_columns},
 };
 
 /// Rows of `nodes` kept, for whoever wonders when the server was restarted.
@@ -94,7 +96,7 @@ pub(super) async fn take_over(
 ) -> Result<(i64, Restored), StoreError> {
     let cutoff = previous_flush(db)
         .await?
-        .map(|flushed| flushed - terms.heartbeat_timeout);
+        .map(|(flushed, precision)| flushed - (terms.heartbeat_timeout + precision));
     settle(db, cutoff).await?;
     statement("UPDATE nodes SET stopped_at = $1 WHERE stopped_at IS NULL")
         .bind(moment(now))
@@ -102,12 +104,14 @@ pub(super) async fn take_over(
         .await
         .map_err(failed)?;
     let node: i64 = scalar(
-        "INSERT INTO nodes (started_at, stale_after_ms, settle_ms, seat_silence_ms) VALUES ($1, $2, $3, $4) RETURNING id",
+        "INSERT INTO nodes (started_at, stale_after_ms, settle_ms, seat_silence_ms, last_seen_precision_ms)
+         VALUES ($1, $2, $3, $4, $5) RETURNING id",
     )
     .bind(moment(now))
     .bind(millis(terms.stale_after()))
     .bind(millis(terms.settle()))
     .bind(millis(terms.seat_silence()))
+    .bind(millis(terms.last_seen_precision.step()))
     .fetch_one(&mut *db)
     .await
     .map_err(failed)?;
@@ -183,24 +187,32 @@ pub(super) async fn make_signing_key(
     Ok(())
 }
 
-/// The last flush there was. A node that never came to one, because it crashed early, does not move it: what it had
-/// restored is restored again. If nobody ever flushed, everything since the first start counts.
-async fn previous_flush(db: &mut PgConnection) -> Result<Option<Timestamp>, StoreError> {
+/// The last flush there was, and the precision of the node that did it. A node that never came to one, because it crashed
+/// early, does not move it: what it had restored is restored again. If nobody ever flushed, everything since the first
+/// start counts.
+async fn previous_flush(
+    db: &mut PgConnection,
+) -> Result<Option<(Timestamp, Duration)>, StoreError> {
     let row = statement(
-        "SELECT coalesce((SELECT flushed_at FROM nodes WHERE flushed_at IS NOT NULL ORDER BY id DESC LIMIT 1),
-                         (SELECT started_at FROM nodes ORDER BY id LIMIT 1))",
+        "SELECT coalesce(flushed_at, started_at), last_seen_precision_ms FROM nodes
+         ORDER BY flushed_at IS NULL, CASE WHEN flushed_at IS NULL THEN id ELSE -id END LIMIT 1",
     )
-    .fetch_one(db)
+    .fetch_optional(db)
     .await
     .map_err(failed)?;
-    timestamp_if_any(&row, 0)
+    let read = |row| {
+        let precision = duration(get(&row, 1)?)?.unwrap_or_default();
+        Ok((rows::timestamp(&row, 0)?, precision))
+    };
+    row.map(read).transpose()
 }
 
-/// Active participants that nobody heard of lately left when they were last seen; their states end.
+/// Active participants that nobody heard of lately left when they were last seen; their states end. Of whom it is not kept,
+/// nothing says that they were not there: a node ends the seats of those who are not.
 async fn settle(db: &mut PgConnection, cutoff: Option<Timestamp>) -> Result<(), StoreError> {
     statement(
         "UPDATE participants SET is_active = false, left_at = last_seen_at
-         WHERE is_active AND ($1::timestamptz IS NULL OR last_seen_at <= $1)",
+         WHERE is_active AND ($1::timestamptz IS NULL OR (last_seen_at <= $1 AND keeps_last_seen))",
     )
     .bind(cutoff.map(moment))
     .execute(&mut *db)

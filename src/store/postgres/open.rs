@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The schema this binary is for.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// How long to wait for a connection: less than a guest waits for the answer. sqlx's 30 s would hang everybody for a whole
 /// outage and longer (TARGETS.md, "Outages").
@@ -215,14 +215,22 @@ pub(super) async fn check_version(db: &mut PgConnection) -> Result<(), StoreErro
 }
 
 fn migrator() -> Migrator {
-    let initial = include_str!("../../../migrations/postgres/0001_initial.sql").into_sql_str();
-    let mut migrator = Migrator::with_migrations(vec![Migration::new(
-        VERSION,
-        "initial".into(),
-        MigrationType::Simple,
-        initial,
-        false,
-    )]);
+    let migration = |version, name: &'static str, sql: &'static str| {
+        let sql = sql.into_sql_str();
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    };
+    let mut migrator = Migrator::with_migrations(vec![
+        migration(
+            1,
+            "initial",
+            include_str!("../../../migrations/postgres/0001_initial.sql"),
+        ),
+        migration(
+            VERSION,
+            "privacy",
+            include_str!("../../../migrations/postgres/0002_privacy.sql"),
+        ),
+    ]);
     // Its own lock is a session's, which does not work behind a pooler; `migrate` has a transaction's.
     migrator.set_locking(false);
     migrator

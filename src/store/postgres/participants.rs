@@ -1,11 +1,12 @@
 //! Statements on `participants`, one function each. Joins are in `admission`, heartbeats in `flush`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use rollcall_protocol::{ParticipantId, Timestamp};
 use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{
+    rooms,
     rows::{self, failed, moment},
     transaction::{scalar, statement},
 };
@@ -72,12 +73,14 @@ pub(super) async fn lock_free(
 pub(super) async fn remove(
     db: &mut PgConnection,
     now: Timestamp,
+    left_at: Timestamp,
     room: RoomKey,
     id: ParticipantId,
     bar: bool,
 ) -> Result<Option<ParticipantRow>, StoreError> {
     let row = statement(concat!(
-        "UPDATE participants SET is_active = false, left_at = greatest($3, last_seen_at), removals = removals + 1,
+        "UPDATE participants SET is_active = false, removals = removals + 1,
+                left_at = CASE WHEN keeps_last_seen THEN greatest($5, last_seen_at) ELSE last_seen_at END,
                 barred_at = CASE WHEN $4 THEN coalesce(barred_at, $3) ELSE barred_at END
          WHERE id = $1 AND room_key = $2 RETURNING ",
         participant_columns!("")
@@ -86,6 +89,7 @@ pub(super) async fn remove(
     .bind(room.0)
     .bind(moment(now))
     .bind(bar)
+    .bind(moment(left_at))
     .fetch_optional(db)
     .await
     .map_err(failed)?;
@@ -108,6 +112,50 @@ pub(super) async fn restore(
     .await
     .map_err(failed)?;
     one(row.as_ref())
+}
+
+/// Deletes participants who left long ago; see [`crate::store::Store::purge_departed`]. Under their rooms' locks, where a
+/// join of the same participant comes wholly before or wholly after; looked for again there, in a statement that begins
+/// after the locks were taken.
+pub(super) async fn purge_departed(
+    db: &mut PgConnection,
+    now: Timestamp,
+    keep: Duration,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let rooms: Vec<i64> = scalar(
+        "SELECT DISTINCT old.room_key
+         FROM (SELECT room_key FROM participants
+               WHERE NOT is_active AND barred_at IS NULL AND left_at < $1 ORDER BY key LIMIT $2) AS old",
+    )
+    .bind(moment(now - keep))
+    .bind(i64::from(limit))
+    .fetch_all(&mut *db)
+    .await
+    .map_err(failed)?;
+    let free = Vec::from_iter(rooms::lock_free(db, &rooms).await?);
+    // Their rooms stay as lately active as they were.
+    let purged: i64 = scalar(
+        "WITH old AS MATERIALIZED (
+             SELECT key, room_key, last_seen_at FROM participants
+             WHERE room_key = ANY ($3) AND NOT is_active AND barred_at IS NULL AND left_at < $1
+             ORDER BY key LIMIT $2 FOR UPDATE SKIP LOCKED
+         ), advanced AS (
+             UPDATE rooms SET last_active_at = latest.at
+             FROM (SELECT room_key, max(last_seen_at) AS at FROM old GROUP BY room_key) AS latest
+             WHERE rooms.key = latest.room_key AND rooms.last_active_at < latest.at
+         ), deleted AS (
+             DELETE FROM participants USING old WHERE participants.key = old.key RETURNING 1
+         )
+         SELECT count(*) FROM deleted",
+    )
+    .bind(moment(now - keep))
+    .bind(i64::from(limit))
+    .bind(free)
+    .fetch_one(db)
+    .await
+    .map_err(failed)?;
+    Ok(purged.unsigned_abs())
 }
 
 fn one(row: Option<&PgRow>) -> Result<Option<ParticipantRow>, StoreError> {

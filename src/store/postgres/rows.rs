@@ -64,6 +64,7 @@ pub(super) fn participant(row: &PgRow, at: usize) -> Result<ParticipantRow, Stor
         generation: get(row, at + 11)?,
         removals: get(row, at + 12)?,
         is_barred: timestamp_if_any(row, at + 13)?.is_some(),
+        keeps_last_seen: get(row, at + 14)?,
     })
 }
 

@@ -12,8 +12,8 @@ use super::{
     rows::{self, failed},
 };
 use crate::store::{
-    Facts, Identity, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, RoomKey, RoomRow,
-    StoreError,
+    Facts, Identity, JoinBatch, JoinParticipant, JoinRoom, JoinWrite, Joined, Precision, RoomKey,
+    RoomRow, StoreError,
     columns::{
         INVITE_WIDTH, PARTICIPANT_WIDTH, ROOM_WIDTH, broken, invite_columns, participant_columns,
         room_columns,
@@ -24,6 +24,7 @@ use crate::store::{
 pub(super) struct Batch {
     write: Write,
     facts: Vec<Facts>,
+    precision: Precision,
 }
 
 impl Batch {
@@ -31,22 +32,28 @@ impl Batch {
     pub(super) async fn begin(
         mut write: Write,
         identities: &[Identity],
+        precision: Precision,
     ) -> Result<Self, StoreError> {
         let mut facts = Vec::with_capacity(identities.len());
         for identity in identities {
             let now = write.now;
             facts.push(find(write.db(), now, identity).await?);
         }
-        Ok(Self { write, facts })
+        Ok(Self {
+            write,
+            facts,
+            precision,
+        })
     }
 
     async fn write(mut self, writes: Vec<JoinWrite>) -> Result<Vec<Joined>, StoreError> {
         let now = self.write.now;
+        let seen_at = self.precision.round(now);
         // A storm of joins is mostly into one room: its row is written once.
         let mut touched = HashMap::new();
         let mut joined = Vec::with_capacity(writes.len());
         for write in &writes {
-            joined.push(join(self.write.db(), now, &mut touched, write).await?);
+            joined.push(join(self.write.db(), now, seen_at, &mut touched, write).await?);
         }
         self.write.commit().await?;
         Ok(joined)
@@ -159,6 +166,7 @@ async fn fetch(
 async fn join(
     db: &mut SqliteConnection,
     now: Timestamp,
+    seen_at: Timestamp,
     touched: &mut HashMap<RoomKey, RoomRow>,
     write: &JoinWrite,
 ) -> Result<Joined, StoreError> {
@@ -174,7 +182,7 @@ async fn join(
             .ok_or_else(|| broken("the room that a join makes is there already"))?,
     };
     touched.entry(room.key).or_insert_with(|| room.clone());
-    let participant = participants::join(db, now, room.key, &write.participant)
+    let participant = participants::join(db, now, seen_at, room.key, write)
         .await?
         .ok_or_else(|| broken("the participant of a join is not there"))?;
     if let JoinParticipant::New {

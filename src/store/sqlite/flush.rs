@@ -73,9 +73,13 @@ pub(super) async fn participants(
     // A generation that is NULL (no departure) makes the comparison NULL, which is no.
     query(
         "UPDATE participants SET
-             last_seen_at = max(participants.last_seen_at, seen.at),
+             last_seen_at = CASE WHEN participants.keeps_last_seen THEN max(participants.last_seen_at, seen.at)
+                                 ELSE participants.last_seen_at END,
              is_active = participants.is_active AND coalesce(participants.generation > seen.generation, 1),
              left_at = CASE
+                 WHEN NOT participants.keeps_last_seen THEN
+                     CASE WHEN NOT participants.is_active OR participants.generation <= seen.generation
+                          THEN participants.last_seen_at END
                  WHEN participants.is_active AND participants.generation <= seen.generation
                  THEN max(seen.left_at, seen.at, participants.last_seen_at)
                  WHEN NOT participants.is_active THEN max(participants.left_at, seen.at)
@@ -83,7 +87,7 @@ pub(super) async fn participants(
          FROM (SELECT value ->> 0 AS key, value ->> 1 AS at, value ->> 2 AS left_at, value ->> 3 AS generation
                FROM json_each(?1)) AS seen
          WHERE participants.key = seen.key
-           AND (seen.at > participants.last_seen_at
+           AND ((seen.at > participants.last_seen_at AND participants.keeps_last_seen)
                 OR (participants.is_active AND participants.generation <= seen.generation))",
     )
     .bind(&rows)

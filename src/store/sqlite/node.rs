@@ -14,8 +14,10 @@ use sqlx::{SqliteConnection, query, query_scalar};
 
 use super::rows::{self, before, failed, get};
 use crate::store::{
-    Restored, SavedSeat, StoreError,
-    columns::{PARTICIPANT_WIDTH, broken, participant_columns, room_columns, unavailable},
+    NodeTerms, Restored, SavedSeat, StoreError,
+    columns::{
+        PARTICIPANT_WIDTH, broken, duration, millis, participant_columns, room_columns, unavailable,
+    },
 };
 
 /// Rows of `nodes` kept, for whoever wonders when the server was restarted.
@@ -40,17 +42,20 @@ pub(super) fn lock(path: &Path) -> Result<Option<File>, StoreError> {
 pub(super) async fn take_over(
     db: &mut SqliteConnection,
     now: Timestamp,
-    heartbeat_timeout: Duration,
+    terms: NodeTerms,
 ) -> Result<(i64, Restored), StoreError> {
     let cutoff = previous_flush(db)
         .await?
-        .map(|flushed| before(flushed, heartbeat_timeout));
+        .map(|(flushed, precision)| before(flushed, terms.heartbeat_timeout + precision));
     settle(db, cutoff).await?;
-    let node = query_scalar("INSERT INTO nodes (started_at) VALUES (?1) RETURNING id")
-        .bind(now.to_string())
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
+    let node = query_scalar(
+        "INSERT INTO nodes (started_at, last_seen_precision_ms) VALUES (?1, ?2) RETURNING id",
+    )
+    .bind(now.to_string())
+    .bind(millis(terms.last_seen_precision.step()))
+    .fetch_one(&mut *db)
+    .await
+    .map_err(failed)?;
     query("UPDATE nodes SET stopped_at = ?1 WHERE stopped_at IS NULL AND id <> ?2")
         .bind(now.to_string())
         .bind(node)
@@ -129,24 +134,32 @@ pub(super) async fn make_signing_key(
     Ok(())
 }
 
-/// The last flush there was. A node that never came to one, because it crashed early, does not move it: what it had
-/// restored is restored again. If nobody ever flushed, everything since the first start counts.
-async fn previous_flush(db: &mut SqliteConnection) -> Result<Option<Timestamp>, StoreError> {
+/// The last flush there was, and the precision of the node that did it. A node that never came to one, because it crashed
+/// early, does not move it: what it had restored is restored again. If nobody ever flushed, everything since the first
+/// start counts.
+async fn previous_flush(
+    db: &mut SqliteConnection,
+) -> Result<Option<(Timestamp, Duration)>, StoreError> {
     let row = query(
-        "SELECT coalesce((SELECT flushed_at FROM nodes WHERE flushed_at IS NOT NULL ORDER BY id DESC LIMIT 1),
-                         (SELECT started_at FROM nodes ORDER BY id LIMIT 1))",
+        "SELECT coalesce(flushed_at, started_at), last_seen_precision_ms FROM nodes
+         ORDER BY flushed_at IS NULL, CASE WHEN flushed_at IS NULL THEN id ELSE -id END LIMIT 1",
     )
-    .fetch_one(db)
+    .fetch_optional(db)
     .await
     .map_err(failed)?;
-    rows::parsed_if_any(&row, 0)
+    let read = |row| {
+        let precision = duration(get(&row, 1)?)?.unwrap_or_default();
+        Ok((rows::parsed(&row, 0)?, precision))
+    };
+    row.map(read).transpose()
 }
 
-/// Active participants that nobody heard of lately left when they were last seen; their states end.
+/// Active participants that nobody heard of lately left when they were last seen; their states end. Of whom it is not kept,
+/// nothing says that they were not there: a node ends the seats of those who are not.
 async fn settle(db: &mut SqliteConnection, cutoff: Option<Timestamp>) -> Result<(), StoreError> {
     query(
         "UPDATE participants SET is_active = 0, left_at = last_seen_at
-         WHERE is_active AND (?1 IS NULL OR last_seen_at <= ?1)",
+         WHERE is_active AND (?1 IS NULL OR (last_seen_at <= ?1 AND keeps_last_seen))",
     )
     .bind(cutoff.map(|cutoff| cutoff.to_string()))
     .execute(&mut *db)

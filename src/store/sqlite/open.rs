@@ -13,7 +13,7 @@ use super::rows::{failed, migration_failed};
 use crate::store::{StoreError, columns::broken};
 
 /// The schema this binary is for.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Readers do not wait for the writer in WAL mode; a few are enough for pages and single rows.
 const READERS: u32 = 4;
@@ -107,13 +107,20 @@ async fn migrate(writer: &SqlitePool) -> Result<(), StoreError> {
 }
 
 fn migrator() -> Migrator {
-    let initial =
-        sqlx::SqlSafeStr::into_sql_str(include_str!("../../../migrations/sqlite/0001_initial.sql"));
-    Migrator::with_migrations(vec![Migration::new(
-        VERSION,
-        "initial".into(),
-        MigrationType::Simple,
-        initial,
-        false,
-    )])
+    let migration = |version, name: &'static str, sql: &'static str| {
+        let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+        Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations(vec![
+        migration(
+            1,
+            "initial",
+            include_str!("../../../migrations/sqlite/0001_initial.sql"),
+        ),
+        migration(
+            VERSION,
+            "privacy",
+            include_str!("../../../migrations/sqlite/0002_privacy.sql"),
+        ),
+    ])
 }

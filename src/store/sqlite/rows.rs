@@ -47,6 +47,7 @@ pub(super) fn participant(row: &SqliteRow, at: usize) -> Result<ParticipantRow, 
         generation: get(row, at + 11)?,
         removals: get(row, at + 12)?,
         is_barred: get::<Option<&str>>(row, at + 13)?.is_some(),
+        keeps_last_seen: get(row, at + 14)?,
     })
 }
 
