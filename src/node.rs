@@ -31,7 +31,7 @@ use crate::{
     flusher::Flusher,
     hub::Hub,
     metrics::Metrics,
-    reaper::Reaper,
+    reaper::{ReapTerms, Reaper},
     store::{ReapCriteria, Store, StoreError},
     telemetry::chain,
 };
@@ -379,18 +379,20 @@ fn reaper(
     flusher: &Flusher,
     metrics: &Arc<Metrics>,
 ) -> Reaper {
-    let criteria = ReapCriteria {
-        min_age: config.reap_min_age,
-        below_participants: config.reap_below_participants,
+    let terms = ReapTerms {
+        criteria: ReapCriteria {
+            min_age: config.reap_min_age,
+            below_participants: config.reap_below_participants,
+        },
+        keep_departed: config.departed_retention,
+        interval: config.reap_interval,
+        quiet: config.heartbeat_interval,
     };
     Reaper::new(
         hub.clone(),
         Arc::clone(store),
         flusher.clone(),
         Arc::clone(metrics),
-        criteria,
-        config.reap_interval,
-        config.heartbeat_interval,
+        terms,
     )
-    .keep_departed(config.departed_retention)
 }

@@ -41,12 +41,7 @@ struct Inner {
     store: Arc<dyn Store>,
     flusher: Flusher,
     metrics: Arc<Metrics>,
-    criteria: ReapCriteria,
-    /// How long departed participants are kept; `None`: as long as their room.
-    keep_departed: Option<Duration>,
-    interval: Duration,
-    /// From the take-over: seats that come back after a restart must have been heard.
-    quiet: Duration,
+    terms: ReapTerms,
     /// Not before this, and not before a flush; `None` while another node serves.
     opens_at: Mutex<Option<Instant>>,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -56,9 +51,22 @@ struct Inner {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reaper")
-            .field("criteria", &self.criteria)
+            .field("terms", &self.terms)
             .finish_non_exhaustive()
     }
+}
+
+/// What is swept, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct ReapTerms {
+    /// Which idle rooms go.
+    pub criteria: ReapCriteria,
+    /// How long participants who left are kept in rooms that live on; `None`: as long as their room.
+    pub keep_departed: Option<Duration>,
+    /// Between two sweeps.
+    pub interval: Duration,
+    /// From the take-over to the first sweep: seats that come back after a restart must have been heard.
+    pub quiet: Duration,
 }
 
 /// What one sweep did.
@@ -90,34 +98,20 @@ pub enum SweepError {
 }
 
 impl Reaper {
-    /// Deletes departed participants from rooms that live on, after this long.
-    #[must_use]
-    pub fn keep_departed(mut self, keep: Option<Duration>) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.keep_departed = keep;
-        }
-        self
-    }
-
-    /// A reaper that has not begun. `quiet` is the time after the take-over in which it must not sweep.
+    /// A reaper that has not begun.
     pub fn new(
         hub: Hub,
         store: Arc<dyn Store>,
         flusher: Flusher,
         metrics: Arc<Metrics>,
-        criteria: ReapCriteria,
-        interval: Duration,
-        quiet: Duration,
+        terms: ReapTerms,
     ) -> Self {
         let inner = Inner {
             hub,
             store,
             flusher,
             metrics,
-            criteria,
-            keep_departed: None,
-            interval,
-            quiet,
+            terms,
             opens_at: Mutex::default(),
             one_at_a_time: tokio::sync::Mutex::default(),
             past: Mutex::default(),
@@ -129,7 +123,7 @@ impl Reaper {
 
     /// This node has taken the database over: sweeps may begin after the quiet time.
     pub fn open(&self) {
-        *self.inner.opens_at.lock() = Some(Instant::now() + self.inner.quiet);
+        *self.inner.opens_at.lock() = Some(Instant::now() + self.inner.terms.quiet);
     }
 
     /// Sweeps every interval until stopped.
@@ -137,7 +131,7 @@ impl Reaper {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(jittered(self.inner.interval)) => {}
+                () = tokio::time::sleep(jittered(self.inner.terms.interval)) => {}
             }
             match self.sweep(false).await {
                 Ok(sweep) if sweep.rooms.is_empty() => {}
@@ -174,7 +168,7 @@ impl Reaper {
             let store = &self.inner.store;
             while store.purge_invites(KEEP_INVITES, CHUNK).await? >= u64::from(CHUNK) {}
             self.look_after_observers().await?;
-            if let Some(keep) = self.inner.keep_departed {
+            if let Some(keep) = self.inner.terms.keep_departed {
                 while store.purge_departed(keep, CHUNK).await? >= u64::from(CHUNK) {}
             }
             self.inner.metrics.swept(sweep.rooms.len() as u64);
@@ -190,7 +184,7 @@ impl Reaper {
             let candidates = self
                 .inner
                 .store
-                .reap_candidates(self.inner.criteria, after, LOOK)
+                .reap_candidates(self.inner.terms.criteria, after, LOOK)
                 .await?;
             let Some(last) = candidates.last() else {
                 return Ok(());
@@ -227,7 +221,7 @@ impl Reaper {
         let reaped = self
             .inner
             .store
-            .reap(&quiet, self.inner.criteria, dry_run)
+            .reap(&quiet, self.inner.terms.criteria, dry_run)
             .await?;
         if !dry_run {
             for room in &reaped {
@@ -250,7 +244,7 @@ impl Reaper {
     fn check_ready(&self, now: Instant) -> Result<(), SweepError> {
         let early = match *self.inner.opens_at.lock() {
             Some(opens_at) => opens_at.saturating_duration_since(now),
-            None => self.inner.quiet,
+            None => self.inner.terms.quiet,
         };
         if !early.is_zero() {
             return Err(SweepError::NotReady(early));

@@ -160,6 +160,18 @@ fn every_rule_has_a_sentence() {
             "--api-key-file (/dev/null) must hold at least one key",
         ),
         (
+            "--last-seen-precision 500ms",
+            "--last-seen-precision (500ms) must be from 1s to 1day",
+        ),
+        (
+            "--last-seen-precision 2days",
+            "--last-seen-precision (2days) must be from 1s to 1day",
+        ),
+        (
+            "--departed-retention 0s",
+            "--departed-retention (0s) must be from 1s to",
+        ),
+        (
             "--jwt-secret hunter2",
             "--jwt-secret (7 bytes) must be at least 32 bytes",
         ),
@@ -456,6 +468,30 @@ fn words_become_values() {
         ),
         (None, Some(20_000))
     );
+}
+
+#[test]
+fn last_seen_is_exact_and_kept_unless_told_otherwise() {
+    let rows = [
+        ("", Precision::EXACT, None),
+        (
+            "--last-seen-precision none --departed-retention none",
+            Precision::EXACT,
+            None,
+        ),
+        (
+            "--last-seen-precision 5m --departed-retention 30days",
+            Precision::to(Duration::from_secs(300)),
+            Some(Duration::from_secs(30 * 86_400)),
+        ),
+    ];
+    for (words, precision, retention) in rows {
+        let config = config(words);
+        assert_eq!(config.last_seen_precision, precision, "{words}");
+        assert_eq!(config.departed_retention, retention, "{words}");
+        let silence = config.node_terms().seat_silence();
+        assert!(silence >= config.heartbeat_timeout + precision.step());
+    }
 }
 
 #[test]
