@@ -1,6 +1,6 @@
 //! What the decoder takes and what it refuses: one row per rule, and then anything at all.
 
-use rollcall_protocol::{ClientMessage, ErrorCode, Inbound, MessageLimits, Rejected};
+use rollcall_protocol::{ClientMessage, ErrorCode, Inbound, MessageLimits, Rejected, StateText};
 
 #[test]
 fn malformed_messages_are_refused_by_name() {
@@ -232,6 +232,32 @@ fn limits_are_the_callers() {
             is_ok,
             "{text}"
         );
+    }
+}
+
+/// A state is read and written again with every patch: a number that is read as its neighbour wanders off.
+#[test]
+fn numbers_in_a_state_stay_what_they_are() {
+    for number in [
+        "1.2345678901234567e+20",
+        "5e-324",
+        "0.1",
+        "-0.0",
+        "123456.7890123456",
+    ] {
+        let whole = format!(r#"{{"number":{number}}}"#);
+        let mut state = whole.clone();
+        for _ in 0..3 {
+            let patch = format!(r#"{{"type":"update","state":{state}}}"#);
+            let Ok(ClientMessage::Update {
+                state: Some(patch), ..
+            }) = decode(&patch).map(|inbound| inbound.message)
+            else {
+                panic!("{patch}")
+            };
+            state = StateText::from(&patch).as_str().to_owned();
+        }
+        assert_eq!(state, whole);
     }
 }
 
