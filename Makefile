@@ -1,5 +1,5 @@
 # CI calls only these. `make test` is everything, and installs what it needs on a fresh Debian machine.
-.PHONY: check fmt lint test test-rust test-doc test-browser simulate load bench bench-postgres demo tools
+.PHONY: check fmt lint test test-rust test-doc test-browser simulate fuzz load bench bench-postgres demo tools
 
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -43,6 +43,20 @@ STORE ?= Memory
 simulate:
 	RUSTFLAGS="--cfg tokio_unstable" ROLLCALL_SEEDS=$(SEEDS) ROLLCALL_STORE=$(STORE) \
 		$(CARGO) test --release --target-dir target/simulate --test simulation -- --include-ignored --nocapture simulate a_seed_replays
+
+# What is read of strangers, fed with anything at all, for so long each; `make fuzz TARGETS=connection FUZZ_SECONDS=60` for one.
+# Without a sanitizer, so that the stable compiler will do: none of this is unsafe code. What is new and interesting stays in
+# target/fuzz, what panics in target/fuzz-findings. fuzz/README.md has more.
+FUZZ_SECONDS ?= 1800
+TARGETS ?= message merge_patch query access_token connection
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@set -e; for target in $(TARGETS); do \
+		mkdir -p target/fuzz/$$target target/fuzz-findings; \
+		(set -x; CARGO_PROFILE_RELEASE_LTO=off $(CARGO) fuzz run --sanitizer none $$target \
+			$(CURDIR)/target/fuzz/$$target $(CURDIR)/fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=30 -print_final_stats=1 -artifact_prefix=$(CURDIR)/target/fuzz-findings/$$target-); \
+	done
 
 ifeq ($(BROWSER_TESTS),)
 test-browser:

@@ -1,0 +1,8 @@
+//! `cargo fuzz run connection`; built any other way it is empty.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rollcall_fuzz::connection::check(data));
+
+#[cfg(not(fuzzing))]
+fn main() {}
