@@ -18,7 +18,7 @@ use std::{
 use futures::{SinkExt, StreamExt, task::noop_waker_ref};
 use rollcall_protocol::ServerMessage;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
@@ -61,6 +61,8 @@ pub(super) struct Socket<S> {
     pub(super) outbox: Outbox,
     /// tungstenite has queued the Pong to a Ping, or TLS holds back what it has taken.
     owes_flush: bool,
+    /// The client closed first, and tungstenite has queued the answer.
+    owes_close: bool,
     /// Looked at only while a client keeps us waiting: it is shared by all connections, and a heartbeat takes no lock.
     cut: CancellationToken,
 }
@@ -74,6 +76,7 @@ where
             websocket,
             outbox: Outbox::default(),
             owes_flush: false,
+            owes_close: false,
             cut,
         }
     }
@@ -85,7 +88,8 @@ where
     pub(super) async fn receive(&mut self) -> Result<Message, Ending> {
         match self.websocket.next().await {
             Some(Ok(message)) => {
-                self.owes_flush = message.is_ping();
+                self.owes_flush |= message.is_ping();
+                self.owes_close = message.is_close();
                 Ok(message)
             }
             Some(Err(error)) => Err(broken(&error)),
@@ -193,8 +197,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Says goodbye as the ending asks for, then reads until the peer's close or a deadline, so that the close frame is
-    /// not lost in a reset.
+    /// Says goodbye as the ending asks for, or answers the client's own, then reads until the peer's close or a deadline, so
+    /// that the close frame is not lost in a reset.
     pub(super) async fn goodbye(&mut self, ending: Ending, config: &Config) {
         let cut = self.cut.clone();
         // A peer that is gone, or does not answer, gets no more than this.
@@ -202,9 +206,10 @@ where
     }
 
     async fn part(&mut self, ending: Ending, config: &Config) -> Result<(), tungstenite::Error> {
-        let Some(code) = ending.close_code() else {
+        let code = ending.close_code().filter(|_| !self.owes_close);
+        if code.is_none() && !self.owes_close {
             return Ok(());
-        };
+        }
         self.outbox.keep_begun();
         if ending == Ending::Stopping {
             let after_ms = come_back_after(config).as_millis() as u64;
@@ -215,13 +220,28 @@ where
                 return Ok(());
             }
         }
-        let frame = CloseFrame {
-            code: code.code().into(),
-            reason: code.reason().into(),
-        };
-        // Answers the client's own close frame too, if it sent one.
-        self.websocket.close(Some(frame)).await?;
+        match code {
+            Some(code) => {
+                let frame = CloseFrame {
+                    code: code.code().into(),
+                    reason: code.reason().into(),
+                };
+                self.websocket.close(Some(frame)).await?;
+            }
+            None => SinkExt::<Message>::flush(&mut self.websocket).await?,
+        }
         while let Some(Ok(_)) = self.websocket.next().await {}
+        self.linger().await?;
+        Ok(())
+    }
+
+    /// Says that no more comes, and reads until the client says so too (RFC 6455 section 7.1.1). tungstenite reads no
+    /// further than a close or an error, and what it left would reset the connection.
+    async fn linger(&mut self) -> io::Result<()> {
+        let stream = self.websocket.get_mut();
+        stream.shutdown().await?;
+        let mut unread = [0; READ_BUFFER];
+        while stream.read(&mut unread).await? > 0 {}
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod privacy;
 mod properties;
 mod replay;
 mod restart;
+mod rfc6455;
 mod secrets;
 mod slow_client;
 mod tls;
