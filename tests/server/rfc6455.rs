@@ -2,5 +2,9 @@
 //! a server shows them that is no echo. Each row names the suite's cases and the section of the RFC that they hold to.
 
 mod closing;
+mod fragmentation;
+mod framing;
+mod limits;
 mod table;
+mod utf8;
 mod wire;
