@@ -22,6 +22,8 @@ use crate::stage::Stage;
 
 /// Who stays silent is closed within the heartbeat timeout, and then has little time for its close and for what was on its way.
 const ENDED_WITHIN: Duration = Duration::from_secs(100);
+/// The most that one says: a byte at a time it takes long enough.
+const BREATH: usize = 64 * 1024;
 /// By when the last of what the server said before it let go is read.
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// What the server may say after its welcome.
@@ -65,6 +67,7 @@ pub(super) async fn act(stage: &Stage, script: Script, member: &str, most: usize
         write,
         reading,
         pieces: script.pieces.iter().cycle(),
+        breath: BREATH,
     };
     join!(mouth.speak(&script, &names), ear.listen(is_reading));
 }
@@ -73,6 +76,8 @@ struct Mouth<'a> {
     write: WriteHalf<DuplexStream>,
     reading: watch::Sender<Reading>,
     pieces: Cycle<slice::Iter<'a, u8>>,
+    /// How many bytes it may yet say.
+    breath: usize,
 }
 
 impl Mouth<'_> {
@@ -104,7 +109,7 @@ impl Mouth<'_> {
         ended.expect("the server lets go of who says nothing");
     }
 
-    /// Whether the server still listens.
+    /// Whether the server still listens, and there is more to say.
     async fn take(&mut self, step: &Step, names: &Names<'_>) -> bool {
         match step {
             Step::Frame(frame) => self.say(&frame.to_bytes(names)).await,
@@ -130,6 +135,10 @@ impl Mouth<'_> {
     }
 
     async fn say(&mut self, bytes: &[u8]) -> bool {
+        let Some(left) = self.breath.checked_sub(bytes.len()) else {
+            return false;
+        };
+        self.breath = left;
         let mut rest = bytes;
         while !rest.is_empty() {
             let piece = self
