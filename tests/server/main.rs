@@ -13,6 +13,7 @@ mod doors;
 mod enter;
 mod handshakes;
 mod harness;
+mod invites;
 mod lifecycle;
 mod messages;
 mod networks;
