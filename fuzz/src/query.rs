@@ -23,8 +23,8 @@ use crate::stage::{Stage, config, paused};
 
 /// Longer is no credential.
 const CREDENTIAL_BYTES: usize = 8 * 1024;
-/// A shorter text may well be in a sentence that does not repeat it.
-const TELLING: usize = 16;
+/// A shorter text may well be a piece of what every refusal of its kind says.
+const TELLING: usize = 100;
 /// What a resume token holds before its signature.
 const RESUME_BODY: usize = 49;
 const RESUME_SECRET: [u8; 32] = [7; 32];

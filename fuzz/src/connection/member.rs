@@ -122,5 +122,8 @@ impl Member {
     pub(super) async fn leave(mut self) {
         self.say(json!({"type": "leave"})).await;
         while let Some(Ok(_)) = self.socket.next().await {}
+        drop(self);
+        // The server hears that it is gone.
+        sleep(SETTLED).await;
     }
 }
