@@ -1,5 +1,7 @@
 //! Access tokens: any text, and anything at all signed with the right key.
 
+use std::sync::Arc;
+
 use arbitrary::{Arbitrary, Unstructured};
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -50,7 +52,8 @@ fn check_token(token: &str, signed: Option<(&[u8], &[u8])>) {
     // The clock stands still where nothing waits.
     let checked = paused().block_on(async {
         let clock = Clock::manual(Timestamp::from_millis(EPOCH));
-        AccessTokens::new(&config(), clock).check(token)
+        let (tokens, _) = AccessTokens::new(&config(), clock, &Arc::default());
+        tokens.check(token).await
     });
     match checked {
         Ok(claims) => {
@@ -100,10 +103,15 @@ fn check_claims(claims: &AccessClaims, raw: &[u8]) {
         claims.name.as_ref().map(DisplayName::as_str),
         name.map(|name| name.as_str().expect("a name is text").trim())
     );
-    assert_eq!(
-        json!(claims.create),
-        raw.get("create").cloned().unwrap_or(json!(false))
-    );
+    let flags = [
+        ("create", claims.create, false),
+        ("observe", claims.observe, false),
+        ("last_seen", claims.keeps_last_seen, true),
+    ];
+    for (name, flag, otherwise) in flags {
+        let said = raw.get(name).filter(|said| !said.is_null());
+        assert_eq!(json!(flag), *said.unwrap_or(&json!(otherwise)), "{name}");
+    }
 }
 
 /// Claims of only what the protocol's text names, each as it says: these must be accepted.
@@ -137,7 +145,7 @@ fn is_plain(claims: &[u8]) -> bool {
             .is_some_and(|exp| (EPOCH / 1000 + 1..1 << 40).contains(&exp)),
         "room" => is_room(value),
         "name" => is_name(value),
-        "create" => value.is_boolean(),
+        "create" | "observe" | "last_seen" => value.is_boolean(),
         _ => false,
     };
     ["sub", "exp", "room"]
@@ -155,6 +163,7 @@ struct Claims {
     name: Option<Text>,
     create: Option<Flag>,
     observe: Option<Flag>,
+    last_seen: Option<Flag>,
     iss: Option<Text>,
     aud: Option<Text>,
     nbf: Option<When>,
@@ -209,6 +218,7 @@ impl Claims {
             ("name", self.name.map(Text::into_json)),
             ("create", self.create.map(flag)),
             ("observe", self.observe.map(flag)),
+            ("last_seen", self.last_seen.map(flag)),
             ("iss", self.iss.map(Text::into_json)),
             ("aud", self.aud.map(Text::into_json)),
             ("nbf", self.nbf.map(When::into_json)),

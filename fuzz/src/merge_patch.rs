@@ -106,7 +106,8 @@ impl Seated {
             for patch in patches {
                 let merged = merge_patch(state.clone(), &Value::Object(patch.clone()));
                 let is_small = merged.to_string().len() <= STATE_BYTES;
-                let updated = place.update(None, Some(patch.clone()));
+                let seat = place.seat().expect("a participant has a seat");
+                let updated = seat.update(None, Some(patch.clone()));
                 assert_eq!(updated.is_ok(), is_small, "{patch:?} makes it {merged}");
                 if is_small {
                     state = merged;
@@ -128,7 +129,7 @@ impl Seated {
             resumes: None,
             token_ends: None,
         };
-        let seated = admitted.map(|admitted| admitted.reservation.sit(seating));
+        let seated = admitted.map(|admitted| admitted.entry.sit(seating));
         seated
             .expect("the door is open")
             .expect("the room is there")

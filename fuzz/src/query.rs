@@ -1,6 +1,6 @@
 //! What a request to enter carries, resume tokens, and the pages of lists.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, sync::Arc};
 
 use aws_lc_rs::hmac;
 use axum::{
@@ -12,6 +12,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http_body_util::BodyExt;
 use rollcall::{
     admission::{Credential, Query, ResumeKey},
+    doors::Doors,
     http,
 };
 use rollcall_protocol::{BEARER_PREFIX, ProblemCode, RESUME_PREFIX, SUBPROTOCOL};
@@ -170,7 +171,7 @@ impl Model {
                 _ => {}
             }
         }
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
+        for value in headers.get_all(header::AUTHORIZATION) {
             let value = value.to_str().ok();
             match value.and_then(|value| value.split_once(' ')) {
                 Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
@@ -251,8 +252,10 @@ fn check_pages(query: &str) {
             let runtime = paused();
             let stage = runtime.block_on(Stage::set(config()));
             let listen = stage.node.config.listen;
+            let node = &stage.node;
+            let doors = Doors::new(&node.config, None, Arc::clone(&node.metrics));
             let router =
-                runtime.block_on(async { http::router(&stage.node, listen, Handle::current()) });
+                runtime.block_on(async { http::router(node, doors, listen, Handle::current()) });
             (runtime, stage, router)
         });
         for list in LISTS {

@@ -82,7 +82,7 @@ impl Stage {
     /// Decides a join by what the query says.
     pub(crate) async fn admit(&self, query: &str) -> Result<Admitted, Problem> {
         let query = Query::parse(Some(query), &HeaderMap::new())?;
-        let ask = self.node.admission.ask(query)?;
+        let ask = self.node.admission.ask(query).await?;
         self.node.admission.decide(ask).await
     }
 }
