@@ -266,7 +266,7 @@ impl Default for Limits {
             // Twice what a database commits on a core or two.
             total_handshakes_per_second: Some(10_000),
             // Guessing 128 bits takes rather more.
-            failed_credentials_per_minute: Some(300),
+            failed_credentials_per_minute: Some(60),
             handshake_timeout: Duration::from_secs(10),
             max_rooms: None,
             join_queue: 4_096,

@@ -60,7 +60,7 @@ pub struct Turned {
 
 /// Two seconds' worth: a room's browsers all come back at once after a restart, often from one address.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
-/// Sockets that only speak HTTP, beside the connections: those being let in, and the management API's.
+/// Sockets that only speak HTTP: those being let in, and the management API's. Never more than half of all.
 const HTTP_BESIDE: usize = 8_192;
 /// What is kept for HTTP where the operating system's limit is the only one.
 const HTTP_AT_LEAST: usize = 512;
@@ -79,7 +79,8 @@ impl Doors {
             .unwrap_or(usize::MAX)
             .min(sockets.saturating_sub(HTTP_AT_LEAST).max(1));
         let holds = Holds::new(holds::Most {
-            sockets: sockets.min(websockets.saturating_add(HTTP_BESIDE)),
+            sockets,
+            http: HTTP_BESIDE.min(sockets / 2).max(1),
             websockets,
             by_source: limits.connections_per_address,
         });
@@ -109,6 +110,16 @@ impl Doors {
     pub fn accept(&self, peer: IpAddr) -> Result<Hold, Turned> {
         let source = (!self.inner.proxies.trusts(peer)).then(|| Source::of(peer));
         self.hold(Kind::Http, source)
+    }
+
+    /// How long somebody who has just connected may take to say what they want: `at_most`, and in a crowd a tenth of it, so
+    /// that those who say nothing do not keep the others out.
+    pub fn patience(&self, at_most: Duration) -> Duration {
+        if self.inner.holds.is_crowded() {
+            at_most / 10
+        } else {
+            at_most
+        }
     }
 
     /// The source behind a request; `None` for a listed proxy that does not say whom it speaks for, which no limit by source

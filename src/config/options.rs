@@ -421,7 +421,7 @@ pub struct LimitOptions {
         long,
         env = "ROLLCALL_FAILED_CREDENTIALS_PER_MINUTE",
         value_name = "N",
-        default_value = "300"
+        default_value = "60"
     )]
     pub failed_credentials_per_minute: String,
     /// How long a request or a TLS handshake may take to arrive

@@ -24,10 +24,14 @@ pub enum Kind {
 pub(super) struct Most {
     /// Of both kinds.
     pub(super) sockets: usize,
+    pub(super) http: usize,
     pub(super) websockets: usize,
     /// Of each kind; `None`: any number.
     pub(super) by_source: Option<usize>,
 }
+
+/// A crowd is this part of the sockets that may speak HTTP.
+const CROWDED: usize = 4;
 
 /// Counts what is open.
 #[derive(Debug)]
@@ -68,7 +72,9 @@ impl Holds {
     ) -> Result<Hold, Limit> {
         let mut open = self.open.lock();
         let is_full = match kind {
-            Kind::Http => open.http + open.websockets >= self.most.sockets,
+            Kind::Http => {
+                open.http >= self.most.http || open.http + open.websockets >= self.most.sockets
+            }
             Kind::WebSocket => open.websockets >= self.most.websockets,
         };
         if is_full {
@@ -89,6 +95,13 @@ impl Holds {
             kind,
             source,
         })
+    }
+}
+
+impl Holds {
+    /// Whether so much of the room for those who have not come in yet is taken that none of them may take their time.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.open.lock().http >= self.most.http / CROWDED
     }
 }
 
@@ -131,6 +144,7 @@ mod tests {
     fn holds(sockets: usize, websockets: usize, by_source: Option<usize>) -> Arc<Holds> {
         Arc::new(Holds::new(Most {
             sockets,
+            http: sockets,
             websockets,
             by_source,
         }))
@@ -157,6 +171,22 @@ mod tests {
         let _third = holds.take(Kind::WebSocket, source(1)).unwrap();
         let _last = holds.take(Kind::Http, source(3)).unwrap();
         assert_eq!(refused(Kind::Http, source(3)), Some(Limit::Connections));
+    }
+
+    #[test]
+    fn a_crowd_that_has_not_come_in_leaves_room_for_those_who_have() {
+        let holds = Arc::new(Holds::new(Most {
+            sockets: 16,
+            http: 8,
+            websockets: 16,
+            by_source: None,
+        }));
+        let mut crowd = vec![holds.take(Kind::Http, None).unwrap()];
+        assert!(!holds.is_crowded());
+        crowd.extend((0..7).map(|_| holds.take(Kind::Http, None).unwrap()));
+        assert!(holds.is_crowded());
+        assert_eq!(holds.take(Kind::Http, None).err(), Some(Limit::Connections));
+        holds.take(Kind::WebSocket, None).unwrap();
     }
 
     #[test]

@@ -167,13 +167,20 @@ fn check_door(app: &App, head: &Head) -> Result<(), Problem> {
 async fn read(app: &App, head: &Head) -> Result<Ask, Problem> {
     let query = Query::parse(head.query(), &head.headers)?;
     origin::check_absent(app, &head.headers, &query.credential)?;
-    app.admission.ask(query).await
+    app.admission.ask(query).await.inspect_err(|problem| {
+        // Whose token was good once does not guess: that shows only in the store, or in its end.
+        if problem.code == ProblemCode::CredentialInvalid {
+            app.doors.failed(head.source);
+        }
+    })
 }
 
 async fn look(app: &App, head: &Head) -> Result<Response, Problem> {
     check_door(app, head)?;
-    let looked = async { app.admission.look(&read(app, head).await?).await };
-    let room = looked
+    let ask = read(app, head).await?;
+    let room = app
+        .admission
+        .look(&ask)
         .await
         .inspect_err(|problem| note_failure(app, head, problem))?;
     Ok(Json(Verdict {
@@ -185,23 +192,19 @@ async fn look(app: &App, head: &Head) -> Result<Response, Problem> {
 
 async fn enter(app: &App, head: &Head) -> Result<(Admitted, Hold), Problem> {
     check_door(app, head)?;
-    let decided = async {
-        let ask = read(app, head).await?;
-        let hold = app.doors.open(head.source).map_err(turned_away)?;
-        let admitted = app.admission.decide(ask).await?;
-        Ok((admitted, hold))
-    };
-    decided
+    let ask = read(app, head).await?;
+    let hold = app.doors.open(head.source).map_err(turned_away)?;
+    let admitted = app
+        .admission
+        .decide(ask)
         .await
-        .inspect_err(|problem| note_failure(app, head, problem))
+        .inspect_err(|problem| note_failure(app, head, problem))?;
+    Ok((admitted, hold))
 }
 
-/// Credentials that are none are counted where they came from. One that was good once is no guess.
+/// Links that are none are counted where they came from.
 fn note_failure(app: &App, head: &Head, problem: &Problem) {
-    if matches!(
-        problem.code,
-        ProblemCode::CredentialInvalid | ProblemCode::InviteNotFound
-    ) {
+    if problem.code == ProblemCode::InviteNotFound {
         app.doors.failed(head.source);
     }
 }

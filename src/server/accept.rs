@@ -120,7 +120,8 @@ impl Reception {
         let stream = moved(stream, &self.connection_runtime)
             .inspect_err(|error| warn!(%error, "a connection could not be handed over"))
             .ok()?;
-        let shaken = timeout(self.handshake_timeout, tls.acceptor().accept(stream)).await;
+        let patience = self.doors.patience(self.handshake_timeout);
+        let shaken = timeout(patience, tls.acceptor().accept(stream)).await;
         shaken
             .inspect_err(|_| debug!("a TLS handshake took too long"))
             .ok()?
@@ -140,7 +141,7 @@ impl Reception {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.handshake_timeout)
+            .header_read_timeout(self.doors.patience(self.handshake_timeout))
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
