@@ -5,6 +5,7 @@ mod deploy;
 mod drop;
 mod figures;
 mod resume;
+mod siege;
 mod soak;
 mod stuck;
 
@@ -38,6 +39,7 @@ async fn measure(event: &Event) -> anyhow::Result<Report> {
         Event::Resume(options) => resume::measure(options).await,
         Event::Crowd(options) => crowd::measure(options).await,
         Event::Stuck(options) => stuck::measure(options).await,
+        Event::Siege(options) => siege::measure(options).await,
         Event::Soak(options) => soak::measure(options).await,
         Event::Deploy(options) => deploy::measure(options).await,
         Event::Figures(options) => figures::measure(options).await,

@@ -15,7 +15,7 @@ use crate::{
     child,
     crowd::{Crowd, Pace, Settled, Ticket},
     fault::Faults,
-    measure::latency::Recorded,
+    measure::{lag::Lag, latency::Recorded},
     script::Script,
     tally::Tally,
     wire::Route,
@@ -78,8 +78,10 @@ pub struct Sight {
     pub faults: Faults,
     /// Joins and leaves they saw after their welcomes.
     pub moves: u64,
-    /// Heartbeats to their answers.
+    /// Heartbeats to their answers, since the last report.
     pub acks: Recorded,
+    /// How late their process was itself, since the last report.
+    pub late: Recorded,
 }
 
 /// A holder, from the outside. Dropping kills it.
@@ -189,11 +191,11 @@ async fn hold() -> anyhow::Result<()> {
         .map(|host| Route::local(plan.to, *host))
         .collect();
     let crowd = Crowd::gather(routes, plan.tickets, plan.pace, plan.script, &tally);
-    let settled = crowd.settled(plan.within).await;
+    let (settled, lag) = (crowd.settled(plan.within).await, Lag::watch());
     say(&mut answers, &joined(&crowd, settled, &tally)).await?;
     loop {
         match hear(&mut words).await? {
-            Some(Word::Report) => say(&mut answers, &sight(&crowd, &tally)).await?,
+            Some(Word::Report) => say(&mut answers, &sight(&crowd, &tally, &lag)).await?,
             Some(Word::Hush) => crowd.hush(),
             _ => return Ok(()),
         }
@@ -214,7 +216,7 @@ fn joined(crowd: &Crowd, settled: Settled, tally: &Tally) -> Joined {
     }
 }
 
-fn sight(crowd: &Crowd, tally: &Tally) -> Sight {
+fn sight(crowd: &Crowd, tally: &Tally, lag: &Lag) -> Sight {
     Sight {
         faults: tally.faults(),
         moves: crowd
@@ -222,7 +224,8 @@ fn sight(crowd: &Crowd, tally: &Tally) -> Sight {
             .iter()
             .map(|seat| seat.view.lock().moves().0)
             .sum(),
-        acks: tally.acks.recorded(),
+        acks: tally.acks.drain(),
+        late: lag.late().drain(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! replayed, and a run that measured a server which told somebody something wrong has failed (see [`fault`]).
 
 pub mod api;
+pub mod besieger;
 pub mod chance;
 pub mod child;
 pub mod client;

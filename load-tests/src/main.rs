@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rollcall_load::{
-    child, engine, events, floor, holder,
+    besieger, child, engine, events, floor, holder,
     options::{Command, Options},
     run,
 };
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Event(event) => events::run(&event),
         Command::Work => child::die_with_parent().and_then(|()| engine::worker::run()),
         Command::Hold => child::die_with_parent().and_then(|()| holder::run()),
+        Command::Besiege => child::die_with_parent().and_then(|()| besieger::run()),
         Command::Floor => child::die_with_parent().and_then(|()| floor::run()),
         Command::Become(program) => child::become_program(&program.argv).map(|()| true),
     };

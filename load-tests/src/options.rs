@@ -35,6 +35,9 @@ pub enum Command {
     /// Hold clients for another rollcall-load: orders on standard input, reports on standard output
     #[command(hide = true)]
     Hold,
+    /// Be attackers for another rollcall-load: orders on standard input, a report on standard output
+    #[command(hide = true)]
+    Besiege,
     /// Be the least server that the parts allow, for comparison
     #[command(hide = true)]
     Floor,
@@ -62,6 +65,8 @@ pub enum Event {
     Crowd(CrowdOptions),
     /// A busy room with clients in it that never read
     Stuck(StuckOptions),
+    /// Garbage from everywhere at a server with its own limits; what do those who are in notice?
+    Siege(SiegeOptions),
     /// People and rooms come and go for a long time; does the server keep anything of them?
     Soak(SoakOptions),
     /// The server is replaced under everybody, first asked to stop, then killed; who is lost?
@@ -167,6 +172,32 @@ pub struct StuckOptions {
     pub common: Common,
 }
 
+/// Options of `siege`.
+#[derive(Debug, Clone, Args)]
+pub struct SiegeOptions {
+    /// Clients that are in, in rooms of 8, and say so once a second
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub connections: usize,
+    /// Senseless connections a second, however the server answers
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_second: u32,
+    /// For how long
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
+    pub flood: Duration,
+    /// From how many addresses of 127.1.0.0/16, in turn
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=62_500))]
+    pub sources: u32,
+    /// Each from another address, so that limits by address are none
+    #[arg(long, conflicts_with = "sources")]
+    pub spread: bool,
+    /// How many processes they come from
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub processes: u32,
+    /// See there; `--steady` is how long it is quiet before and after.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Options of `soak`.
 #[derive(Debug, Clone, Args)]
 pub struct SoakOptions {
@@ -229,6 +260,7 @@ impl Event {
             Self::Resume(options) => &options.common,
             Self::Crowd(options) => &options.common,
             Self::Stuck(options) => &options.common,
+            Self::Siege(options) => &options.common,
             Self::Soak(options) => &options.common,
             Self::Deploy(options) => &options.common,
             Self::Figures(options) => &options.common,

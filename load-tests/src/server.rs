@@ -79,6 +79,20 @@ impl Server {
     /// # Errors
     /// It cannot be run, or does not listen; the message ends with its log.
     pub async fn start(common: &Common, flags: &[String]) -> anyhow::Result<Self> {
+        let mut all: Vec<String> = RAISED.iter().map(|word| (*word).to_owned()).collect();
+        all.extend_from_slice(flags);
+        Self::with_flags(common, all).await
+    }
+
+    /// The same with the limits that it has by itself, for whoever measures those.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_as_it_is(common: &Common) -> anyhow::Result<Self> {
+        Self::with_flags(common, Vec::new()).await
+    }
+
+    async fn with_flags(common: &Common, flags: Vec<String>) -> anyhow::Result<Self> {
         let mut recipe = Recipe::new(common, flags)?;
         let (child, addr) = recipe.start(([127, 0, 0, 1], 0).into()).await?;
         Ok(Self {
@@ -159,18 +173,16 @@ impl Server {
 }
 
 impl Recipe {
-    fn new(common: &Common, flags: &[String]) -> anyhow::Result<Self> {
+    fn new(common: &Common, flags: Vec<String>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("rollcall-load").tempdir()?;
         let url = common.database_url.clone();
-        let mut all: Vec<String> = RAISED.iter().map(|word| (*word).to_owned()).collect();
-        all.extend_from_slice(flags);
         Ok(Self {
             program: program(common)?,
             database_url: url.unwrap_or_else(|| {
                 format!("sqlite://{}", folder.path().join("rollcall.db").display())
             }),
             log: common.log.clone(),
-            flags: all,
+            flags,
             folder,
             starts: 0,
         })

@@ -108,13 +108,8 @@ impl Socket {
     /// The connection broke, or the answer is not HTTP.
     pub async fn enter(route: &Route, query: &str) -> anyhow::Result<Entry> {
         let mut stream = route.connect().await.context("cannot connect")?;
-        let head = format!(
-            "GET /v1/connect?{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: rollcall.v1\r\n\r\n",
-            route.to
-        );
         stream
-            .write_all(head.as_bytes())
+            .write_all(request(route.to, query).as_bytes())
             .await
             .context("cannot ask")?;
         let (head, rest) = read_head(&mut stream).await?;
@@ -203,6 +198,14 @@ impl Socket {
     }
 }
 
+/// Asks to enter with the words of a query.
+pub fn request(to: SocketAddr, query: &str) -> String {
+    format!(
+        "GET /v1/connect?{query} HTTP/1.1\r\nHost: {to}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: rollcall.v1\r\n\r\n"
+    )
+}
+
 async fn read_head(stream: &mut TcpStream) -> anyhow::Result<(String, BytesMut)> {
     let mut bytes = BytesMut::with_capacity(1024);
     loop {
@@ -222,7 +225,8 @@ async fn read_head(stream: &mut TcpStream) -> anyhow::Result<(String, BytesMut)>
     }
 }
 
-fn status(head: &str) -> Option<u16> {
+/// The status of an answer's first line; `None`: it is not HTTP.
+pub fn status(head: &str) -> Option<u16> {
     head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
 }
 

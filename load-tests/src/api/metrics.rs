@@ -1,6 +1,6 @@
 //! The server's metrics, as far as somebody asks for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Prometheus text: values by name with labels, as written.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,16 @@ impl Metrics {
         self.get(&format!(
             r#"rollcall_connections_ended_total{{reason="{reason}"}}"#
         ))
+    }
+
+    /// What was counted under a name, by the value of its one label.
+    pub fn by_label(&self, name: &str) -> BTreeMap<String, u64> {
+        let counts = self.0.iter().filter_map(|(key, value)| {
+            let label = key.strip_prefix(name)?.strip_prefix('{')?;
+            let value_of = label.strip_suffix("\"}")?.split_once("=\"")?.1;
+            Some((value_of.to_owned(), *value as u64))
+        });
+        counts.collect()
     }
 
     /// Connections with a seat.
@@ -97,5 +107,10 @@ mod tests {
             (7, 0)
         );
         assert_eq!(metrics.connections(), 3);
+        let joins = metrics.by_label("rollcall_joins_total");
+        assert_eq!(
+            joins.into_iter().collect::<Vec<_>>(),
+            [("resumed".to_owned(), 7)]
+        );
     }
 }

@@ -54,11 +54,11 @@ pub(super) async fn measure(
     sleep(heartbeat + SETTLE).await;
 
     let flushed = subject.flushes().await?;
-    let heard = acks(&mut held, tally).await?;
+    acks(&mut held, tally).await?;
     let at_first = process.cost()?;
     sleep(options.window).await;
     let at_last = process.cost()?;
-    let heartbeats = acks(&mut held, tally).await? - heard;
+    let heartbeats = acks(&mut held, tally).await?;
 
     let (seconds, flushes) = subject.flushes().await?;
     for holder in &mut held {
@@ -121,7 +121,7 @@ async fn enter(held: &mut [Holder], tally: &Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Heartbeats answered so far.
+/// Heartbeats answered since last asked.
 async fn acks(held: &mut [Holder], tally: &Tally) -> anyhow::Result<u64> {
     let mut acks = 0;
     for holder in held {
