@@ -15,11 +15,7 @@ use crate::{
     crowd::{Pace, Ticket},
     fault::{Fault, Faults},
     holder::{Holder, Plan},
-    measure::{
-        kernel::Kernel,
-        latency::{Recorded, Summary},
-        sampler::Sampler,
-    },
+    measure::{kernel::Kernel, latency::Recorded, process::Process, sampler::Sampler},
     options::SiegeOptions,
     population::{Names, PROBE_HOST, invites},
     report::{Report, Table},
@@ -66,15 +62,25 @@ struct Scene {
 struct Stretch {
     began: Instant,
     took: Duration,
-    acks: Summary,
-    late: Summary,
+    sights: Sights,
     fared: Fared,
     cpu_seconds: f64,
     /// The median.
     rss_bytes: u64,
     /// At most.
     descriptors: u64,
+}
+
+/// What those who are in have seen.
+#[derive(Default)]
+struct Sights {
+    /// Since last asked.
+    acks: Recorded,
+    /// How late their processes were, since last asked.
+    late: Recorded,
+    /// Joins and leaves, since ever.
     moves: u64,
+    /// Since ever.
     faults: Faults,
 }
 
@@ -108,7 +114,8 @@ pub(super) async fn measure(options: &SiegeOptions) -> anyhow::Result<Report> {
     scene.await_descriptors(level).await?;
     let overflows = Kernel::read().listen_overflows - kernel.listen_overflows;
     let recount = scene.api.metrics().await?;
-    scene.sights().await?;
+    // What was seen while the flood went away belongs to neither.
+    sights(&mut scene.held).await?;
     let after = scene.stretch(options.common.steady).await?;
 
     report_flood(&mut report, &toll, options);
@@ -119,9 +126,13 @@ pub(super) async fn measure(options: &SiegeOptions) -> anyhow::Result<Report> {
     );
     report_counts(&mut report, &counted, &recount);
     report_stretches(&mut report, &before, &flood, &after);
-    scene.report_memory(&mut report, [&before, &flood, &after], level)?;
+    report.figure(
+        "server memory, most, flood and after it",
+        scene.sampler.peak_rss_since(flood.began) as f64 / MEGA,
+        "MB",
+    );
     report.faults(toll.faults);
-    report.faults(after.faults);
+    report.faults(after.sights.faults);
     scene.end(&mut report, options.connections).await?;
     Ok(report)
 }
@@ -174,53 +185,33 @@ impl Scene {
         for holder in &mut scene.held {
             holder.joined().await?;
         }
-        scene.sights().await?;
+        sights(&mut scene.held).await?;
         Ok(scene)
     }
 
-    /// Newcomers come, descriptors are counted, and everything else is asked for in the end.
+    /// Newcomers come for so long, and everybody else is asked when it is over; newcomers who wait are waited for.
     async fn stretch(&mut self, lasts: Duration) -> anyhow::Result<Stretch> {
-        let (began, cost) = (Instant::now(), self.sampler.now()?);
-        let (fared, descriptors) = tokio::join!(self.newcomers.come(lasts), self.watch(lasts));
-        let took = began.elapsed();
-        let cpu_seconds = self.sampler.now()?.cpu_since(&cost);
-        let (acks, late, moves, faults) = self.sights().await?;
+        let (newcomers, sampler) = (&self.newcomers, &self.sampler);
+        let (process, held) = (self.server.process(), &mut self.held);
+        let watch = async {
+            let (began, cost) = (Instant::now(), sampler.now()?);
+            let descriptors = most_descriptors(process, began + lasts).await?;
+            let cpu_seconds = sampler.now()?.cpu_since(&cost);
+            let (took, rss_bytes) = (began.elapsed(), sampler.typical_rss_since(began));
+            let sights = sights(held).await?;
+            anyhow::Ok((began, took, cpu_seconds, rss_bytes, descriptors, sights))
+        };
+        let (fared, watched) = tokio::join!(newcomers.come(lasts), watch);
+        let (began, took, cpu_seconds, rss_bytes, descriptors, sights) = watched?;
         Ok(Stretch {
             began,
             took,
-            acks: acks.summary(),
-            late: late.summary(),
+            sights,
             fared,
             cpu_seconds,
-            rss_bytes: self.sampler.typical_rss_since(began),
-            descriptors: descriptors?,
-            moves,
-            faults,
+            rss_bytes,
+            descriptors,
         })
-    }
-
-    /// The most descriptors that the server has for so long.
-    async fn watch(&self, lasts: Duration) -> anyhow::Result<u64> {
-        let (until, mut most) = (Instant::now() + lasts, 0);
-        while Instant::now() < until {
-            most = most.max(self.server.process().descriptors()?);
-            sleep_until(until.min(Instant::now() + LOOK)).await;
-        }
-        Ok(most)
-    }
-
-    /// What those who are in have seen since last asked; their faults since ever.
-    async fn sights(&mut self) -> anyhow::Result<(Recorded, Recorded, u64, Faults)> {
-        let (mut acks, mut late) = (Recorded::default(), Recorded::default());
-        let (mut moves, mut faults) = (0, Faults::default());
-        for holder in &mut self.held {
-            let sight = timeout(PATIENCE, holder.report()).await??;
-            acks.merge(&sight.acks);
-            late.merge(&sight.late);
-            moves += sight.moves;
-            faults.merge(sight.faults);
-        }
-        Ok((acks, late, moves, faults))
     }
 
     /// Waits until the sockets of the flood are gone.
@@ -240,27 +231,6 @@ impl Scene {
         }
     }
 
-    fn report_memory(
-        &self,
-        report: &mut Report,
-        [before, flood, after]: [&Stretch; 3],
-        level: u64,
-    ) -> anyhow::Result<()> {
-        let most = self.sampler.peak_rss_since(flood.began) as f64;
-        report.figure(
-            "server memory, before",
-            before.rss_bytes as f64 / MEGA,
-            "MB",
-        );
-        report.figure("… at most", most / MEGA, "MB");
-        report.figure("… after", after.rss_bytes as f64 / MEGA, "MB");
-        report.figure("server descriptors, before", level as f64, "");
-        report.figure("… at most", flood.descriptors as f64, "");
-        let now = self.server.process().descriptors()?;
-        report.figure("… after", now as f64, "");
-        Ok(())
-    }
-
     async fn end(mut self, report: &mut Report, connections: usize) -> anyhow::Result<()> {
         let seats = self.api.metrics().await?.seats();
         if seats != connections as u64 {
@@ -276,6 +246,27 @@ impl Scene {
         report.faults(self.tally.faults());
         Ok(())
     }
+}
+
+async fn sights(held: &mut [Holder]) -> anyhow::Result<Sights> {
+    let mut sights = Sights::default();
+    for holder in held {
+        let sight = timeout(PATIENCE, holder.report()).await??;
+        sights.acks.merge(&sight.acks);
+        sights.late.merge(&sight.late);
+        sights.moves += sight.moves;
+        sights.faults.merge(sight.faults);
+    }
+    Ok(sights)
+}
+
+async fn most_descriptors(process: Process, until: Instant) -> anyhow::Result<u64> {
+    let mut most = 0;
+    while Instant::now() < until {
+        most = most.max(process.descriptors()?);
+        sleep_until(until.min(Instant::now() + LOOK)).await;
+    }
+    Ok(most)
 }
 
 /// Lets everybody in who is to be there all the time.
@@ -381,33 +372,37 @@ fn report_stretches(report: &mut Report, before: &Stretch, flood: &Stretch, afte
             came,
             let_in,
             sent_away,
-        } = &stretch.fared;
-        report.latency(format!("{name}: heartbeat"), stretch.acks);
-        report.latency(format!("{name}: due to welcome of newcomers"), *joins);
-        report.latency(format!("{name}: (lag of the clients)"), stretch.late);
-        report.figure(format!("{name}: newcomers"), *came as f64, "");
-        report.figure("… let in", *let_in as f64, "");
-        report.figure(
-            "… told to come back later, and did",
-            *sent_away as f64,
-            "times",
-        );
+        } = stretch.fared;
         let cores = stretch.cpu_seconds / stretch.took.as_secs_f64();
-        report.figure(
-            format!("{name}: server processor time"),
-            stretch.cpu_seconds,
-            "s",
-        );
-        report.figure("… of a core", cores * 100.0, "%");
+        report.latency(format!("{name}: heartbeat"), stretch.sights.acks.summary());
+        report.latency(format!("{name}: due to welcome of newcomers"), joins);
+        let late = stretch.sights.late.summary();
+        report.latency(format!("{name}: (lag of the clients)"), late);
+        for (what, value, unit) in [
+            ("newcomers", came as f64, ""),
+            ("newcomers let in", let_in as f64, ""),
+            ("newcomers told to come back, and did", sent_away as f64, ""),
+            ("server processor time", stretch.cpu_seconds, "s"),
+            ("server cores", cores, ""),
+            (
+                "server memory, median",
+                stretch.rss_bytes as f64 / MEGA,
+                "MB",
+            ),
+            ("server descriptors, most", stretch.descriptors as f64, ""),
+        ] {
+            report.figure(format!("{name}: {what}"), value, unit);
+        }
     }
-    report.figure(
-        "joins and leaves seen by those who were in",
-        after.moves as f64,
-        "",
-    );
+    let p99 = |stretch: &Stretch| stretch.sights.acks.summary().p99_ms;
     report.figure(
         "p99 of heartbeats, flood against before",
-        flood.acks.p99_ms / before.acks.p99_ms,
+        p99(flood) / p99(before),
         "times",
+    );
+    report.figure(
+        "joins and leaves seen by those who were in",
+        after.sights.moves as f64,
+        "",
     );
 }

@@ -98,6 +98,33 @@ fn r8_who_never_reads_is_brought_up_to_date() {
 }
 
 #[test]
+fn who_is_in_loses_nothing_while_garbage_meets_the_limits() {
+    let options = [
+        "siege",
+        "--connections",
+        "24",
+        "--per-second",
+        "500",
+        "--flood",
+        "2s",
+        "--sources",
+        "1",
+    ];
+    let report = run(&options);
+    // More than the 300 credentials that are none which an address has in a minute.
+    assert!(figure(&report, "limited: failed_credentials") > 0.0);
+    assert!(figure(&report, "answers with 429") > 0.0);
+    assert_eq!(figure(&report, "flood: newcomers let in"), 10.0);
+    assert!(count(&report, "flood: heartbeat") > 0);
+    assert!(count(&report, "flood: half a head waited for") > 0);
+    assert!(figure(&report, "after: server memory, median") > 0.0);
+    let report = run(&[&options[..7], &["--spread"]].concat());
+    let figures = report["figures"].as_array().unwrap();
+    let is_limited = |one: &Value| one["name"] == "limited: failed_credentials";
+    assert!(!figures.iter().any(is_limited), "{figures:?}");
+}
+
+#[test]
 fn r10_nothing_stays_of_people_and_rooms_that_came_and_went() {
     let options = [
         "soak",
