@@ -173,10 +173,17 @@ mod tests {
         Proxies::new(listed.map(|net| net.parse().unwrap()).to_vec(), header)
     }
 
+    /// Who connects, the headers, and who that is.
+    type Row = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        Option<&'static str>,
+    );
+
     #[test]
     fn the_last_hop_that_is_no_listed_proxy_is_the_client() {
         const XFF: &str = X_FORWARDED_FOR;
-        let rows: &[(&str, &[(&'static str, &str)], Option<&str>)] = &[
+        let rows: &[Row] = &[
             // Only listed proxies are believed.
             ("198.51.100.1", &[], Some("198.51.100.1")),
             (

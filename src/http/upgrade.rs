@@ -143,7 +143,7 @@ fn first_plain_offer(headers: &HeaderMap) -> Option<HeaderValue> {
 enum Transport {
     Plain(TcpStream, Bytes),
     /// Belongs to the runtime of connections from its first byte on.
-    Tls(TlsStream<TcpStream>, Bytes),
+    Tls(Box<TlsStream<TcpStream>>, Bytes),
 }
 
 /// Takes the transport back from hyper, so that no buffer of its own stays.
@@ -157,7 +157,10 @@ async fn transport(upgraded: OnUpgrade) -> Option<Transport> {
 
 fn tls(upgraded: Upgraded) -> Option<Transport> {
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
-    Some(Transport::Tls(parts.io.into_inner(), parts.read_buf))
+    Some(Transport::Tls(
+        Box::new(parts.io.into_inner()),
+        parts.read_buf,
+    ))
 }
 
 async fn websocket<S>(app: &App, stream: S, read: &Bytes) -> WebSocketStream<S>

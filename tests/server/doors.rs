@@ -154,7 +154,8 @@ async fn a_page_is_same_origin_behind_a_proxy_that_ends_tls() {
         TestServer::with(|config| config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()])
             .await;
     let unlisted = TestServer::start().await;
-    let rows: [(&[(&str, &str)], bool, bool); 3] = [
+    type Headers = &'static [(&'static str, &'static str)];
+    let rows: [(Headers, bool, bool); 3] = [
         // The proxy hands the Host on, as nginx is told to.
         (
             &[("host", "localhost"), ("origin", "https://localhost")],
@@ -404,7 +405,7 @@ async fn hung_up(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn who_is_slow_to_ask_is_hung_up_on() {
     let server = TestServer::with(|config| {
-        config.limits.handshake_timeout = std::time::Duration::from_millis(50)
+        config.limits.handshake_timeout = std::time::Duration::from_millis(50);
     })
     .await;
     server.room("room").await;

@@ -125,13 +125,24 @@ async fn r5_several_tabs_are_one_member() {
 async fn a_fresh_join_takes_up_the_grace_that_was_left() {
     let server = TestServer::start().await;
     let (mut ada, bob) = two(&server).await;
+    let id = bob.id();
     bob.drop_dead();
+    // Until the server has noticed, there is no grace to take up.
+    while connections(&server, &id).await > 0 {}
     let again = server
         .connect(&format!("token={}", token_for("bob", "room")))
         .await;
     again.leave().await;
     ada.sees(&["ada"]).await;
     server.stop().await;
+}
+
+/// How many connections a member of the room has.
+async fn connections(server: &TestServer, id: &str) -> u64 {
+    let page = server.get("/v1/rooms/room/presence").await.body;
+    let mut items = page["items"].as_array().unwrap().iter();
+    let member = items.find(|member| member["id"] == id);
+    member.unwrap()["connections"].as_u64().unwrap()
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     sync::oneshot,
-    task::JoinHandle,
+    task::JoinSet,
     time::timeout,
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -28,7 +28,7 @@ const PAYLOAD: &str = "payload-between-two-people";
 struct Traced {
     child: Child,
     addr: SocketAddr,
-    log: JoinHandle<String>,
+    log: JoinSet<String>,
     dir: TempDir,
 }
 
@@ -62,7 +62,8 @@ impl Traced {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (said, listening) = oneshot::channel();
-        let log = tokio::spawn(async move {
+        let mut log = JoinSet::new();
+        log.spawn(async move {
             let (mut log, mut said) = (String::new(), Some(said));
             while let Some(line) = lines.next_line().await.unwrap() {
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -102,7 +103,7 @@ impl Traced {
                 .success()
         );
         timeout(SOON * 2, self.child.wait()).await.unwrap().unwrap();
-        (self.log.await.unwrap(), self.dir)
+        (self.log.join_next().await.unwrap().unwrap(), self.dir)
     }
 }
 

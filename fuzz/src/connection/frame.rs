@@ -123,7 +123,8 @@ fn length_bytes(length: usize, mask: u8, bytes: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(super) enum Said {
     Text(String),
-    Close(u16),
+    /// `None`: without a code.
+    Close(Option<u16>),
     Ping,
     Pong,
 }
@@ -157,9 +158,13 @@ pub(super) fn take(bytes: &mut Vec<u8>) -> Option<Said> {
         PING => Said::Ping,
         PONG => Said::Pong,
         CLOSE => {
-            let code = payload.first_chunk().expect("a code in every close");
-            assert!(str::from_utf8(&payload[2..]).is_ok(), "a reason is UTF-8");
-            Said::Close(u16::from_be_bytes(*code))
+            let code = payload.split_first_chunk();
+            assert!(code.is_some() || payload.is_empty(), "no half a code");
+            let code = code.map(|(code, reason)| {
+                assert!(str::from_utf8(reason).is_ok(), "a reason is UTF-8");
+                u16::from_be_bytes(*code)
+            });
+            Said::Close(code)
         }
         _ => panic!("opcode {opcode}"),
     })

@@ -234,8 +234,13 @@ impl Ear {
                 }
             }
             Said::Close(code) => {
-                let is_ours = CloseCode::ALL.iter().any(|it| it.code() == code);
-                assert!(is_ours, "{code} is not in the protocol's list");
+                let is_ours = |code| CloseCode::ALL.iter().any(|it| it.code() == code);
+                // Who closes first has its own code, or none, back (RFC 6455 sections 5.5.1 and 7.4).
+                let is_echo = |code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+                assert!(
+                    code.is_none_or(|code| is_ours(code) || is_echo(code)),
+                    "{code:?} is neither in the protocol's list nor a client's to send"
+                );
                 self.is_closed = true;
             }
             Said::Ping | Said::Pong => {}
