@@ -1,6 +1,6 @@
 //! What a client may say, how much of it, and what comes of it.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use futures::FutureExt;
 use rollcall_protocol::{
@@ -17,39 +17,45 @@ use crate::{
     metrics::Limit,
 };
 
-/// Counts what one connection sends.
+/// Counts what one connection sends. Times are microseconds since it came, which takes half the memory.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    began: Instant,
     /// Generic cell rate: when the bucket of messages would be full again.
-    full_at: Instant,
+    full_at: u64,
     /// The same of bytes.
-    bytes_full_at: Instant,
-    free_heartbeat_at: Instant,
+    bytes_full_at: u64,
+    free_heartbeat_at: u64,
+    bad_since: u64,
     refused: u32,
     bad: u32,
-    bad_since: Instant,
 }
 
 /// Messages refused in a row after which the connection is closed with 4429: a client that does not hear.
 const REFUSALS_IN_A_ROW: u32 = 1_000;
 /// One heartbeat a second is free.
-const FREE_HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+const FREE_HEARTBEAT_EVERY: u64 = SECOND;
 /// So much time's worth of bytes may come at once after quiet.
-const BYTES_BURST: Duration = Duration::from_secs(2);
+const BYTES_BURST: u64 = 2 * SECOND;
 const NO_SEAT: &str = "an observer has no seat: it may send \"heartbeat\", \"token\" and \"leave\"";
-const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: u64 = 1_000_000;
+const MINUTE: u64 = 60 * SECOND;
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        let now = Instant::now();
         Self {
-            full_at: now,
-            bytes_full_at: now,
-            free_heartbeat_at: now,
+            began: Instant::now(),
+            full_at: 0,
+            bytes_full_at: 0,
+            free_heartbeat_at: 0,
+            bad_since: 0,
             refused: 0,
             bad: 0,
-            bad_since: now,
         }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
     }
 
     /// Takes a text message; answers what to say, if anything.
@@ -123,7 +129,7 @@ impl Inbox {
     }
 
     fn take_free_heartbeat(&mut self) -> bool {
-        let now = Instant::now();
+        let now = self.now();
         let is_free = now >= self.free_heartbeat_at;
         if is_free {
             self.free_heartbeat_at = now + FREE_HEARTBEAT_EVERY;
@@ -133,15 +139,14 @@ impl Inbox {
 
     /// Counts a message and its bytes; a free one costs its bytes only.
     fn take_message(&mut self, limits: &Limits, size: usize, is_free: bool) -> Result<(), Limit> {
-        let now = Instant::now();
-        let per_message = Duration::from_secs(1) / limits.messages_per_second.max(1);
+        let now = self.now();
+        let per_message = SECOND / u64::from(limits.messages_per_second.max(1));
         let full_at = self.full_at.max(now) + per_message;
-        if !is_free && full_at > now + per_message * limits.message_burst.max(1) {
+        if !is_free && full_at > now + per_message * u64::from(limits.message_burst.max(1)) {
             return Err(Limit::Messages);
         }
-        let worth =
-            |bytes: u64| Duration::from_secs_f64(bytes as f64 / limits.bytes_per_second as f64);
-        let bytes_full_at = self.bytes_full_at.max(now) + worth(size as u64);
+        let worth = size as u64 * SECOND / limits.bytes_per_second.max(1);
+        let bytes_full_at = self.bytes_full_at.max(now) + worth;
         if bytes_full_at > now + BYTES_BURST {
             return Err(Limit::Bytes);
         }
@@ -165,8 +170,8 @@ impl Inbox {
     }
 
     fn count_bad(&mut self) -> Result<(), Ending> {
-        let now = Instant::now();
-        if now.duration_since(self.bad_since) >= MINUTE {
+        let now = self.now();
+        if now - self.bad_since >= MINUTE {
             (self.bad, self.bad_since) = (0, now);
         }
         self.bad += 1;

@@ -49,6 +49,8 @@ async fn server(change: impl FnOnce(&mut Config)) -> Scene {
     tokio::task::spawn_blocking(move || held.recv());
     let clock = Clock::manual(Timestamp::from_millis(NOW * 1000));
     let mut config = config();
+    // What becomes of tokens is asked here, not how many bad ones an address may bring.
+    config.limits.failed_credentials_per_minute = None;
     change(&mut config);
     let server = TestServer::on(
         config,
