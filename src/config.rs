@@ -131,8 +131,9 @@ pub struct Limits {
     pub messages_per_second: u32,
     /// Messages one connection may send at once after being quiet.
     pub message_burst: u32,
-    /// Bytes of messages per second of one connection, and twice that after being quiet.
-    pub bytes_per_second: u64,
+    /// Bytes of messages per second of one connection, and twice that after being quiet; `None`: as many as the limits on
+    /// messages allow.
+    pub bytes_per_second: Option<u64>,
     /// Frames per second that broadcasts may cause in one room.
     pub fanout_frames_per_second: u32,
     /// Bytes per second that broadcasts may cause in one room.
@@ -256,8 +257,7 @@ impl Default for Limits {
             metadata_bytes: 4 * 1024,
             messages_per_second: 30,
             message_burst: 60,
-            // As much as the largest messages at their own limit.
-            bytes_per_second: 512 * 1024,
+            bytes_per_second: None,
             fanout_frames_per_second: 20_000,
             fanout_bytes_per_second: 16 * 1024 * 1024,
             roster_limit: 1_000,

@@ -29,11 +29,10 @@ impl LimitOptions {
                 1..=1_000_000,
             ),
             message_burst: mistakes.number("--message-burst", &self.message_burst, 1..=1_000_000),
-            bytes_per_second: mistakes.bytes(
-                "--bytes-per-second",
-                &self.bytes_per_second,
-                512..=1024 * MIB,
-            ),
+            bytes_per_second: mistakes
+                .unless_none(self.bytes_per_second.as_deref(), |mistakes, got| {
+                    mistakes.bytes("--bytes-per-second", got, 512..=1024 * MIB)
+                }),
             fanout_frames_per_second: mistakes.number(
                 "--fanout-frames-per-second",
                 &self.fanout_frames_per_second,
@@ -83,13 +82,14 @@ pub(super) fn check(mistakes: &mut Mistakes, limits: &Limits) {
         mistakes.add("--state-bytes", limits.state_bytes, needs);
     }
     if mistakes.spare(&["--bytes-per-second", "--message-bytes"])
-        && limits.bytes_per_second < limits.message_bytes as u64
+        && let Some(bytes) = limits.bytes_per_second
+        && bytes < limits.message_bytes as u64
     {
         let needs = format!(
             "must be at least --message-bytes ({}), or the largest messages could not be sent",
             limits.message_bytes
         );
-        mistakes.add("--bytes-per-second", limits.bytes_per_second, needs);
+        mistakes.add("--bytes-per-second", bytes, needs);
     }
     if mistakes.spare(&["--message-burst", "--messages-per-second"])
         && limits.message_burst < limits.messages_per_second

@@ -365,14 +365,10 @@ pub struct LimitOptions {
         default_value = "60"
     )]
     pub message_burst: String,
-    /// Bytes of messages per second of one connection, and twice that after being quiet
-    #[arg(
-        long,
-        env = "ROLLCALL_BYTES_PER_SECOND",
-        value_name = "SIZE",
-        default_value = "512KiB"
-    )]
-    pub bytes_per_second: String,
+    /// Bytes of messages per second of one connection, and twice that after being quiet [default: as the limits on messages
+    /// allow]
+    #[arg(long, env = "ROLLCALL_BYTES_PER_SECOND", value_name = "SIZE")]
+    pub bytes_per_second: Option<String>,
     /// Frames per second that broadcasts may cause in one room
     #[arg(
         long,

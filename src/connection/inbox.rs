@@ -145,8 +145,8 @@ impl Inbox {
         if !is_free && full_at > now + per_message * u64::from(limits.message_burst.max(1)) {
             return Err(Limit::Messages);
         }
-        let worth = size as u64 * SECOND / limits.bytes_per_second.max(1);
-        let bytes_full_at = self.bytes_full_at.max(now) + worth;
+        let worth = |per_second: u64| size as u64 * SECOND / per_second.max(1);
+        let bytes_full_at = self.bytes_full_at.max(now) + limits.bytes_per_second.map_or(0, worth);
         if bytes_full_at > now + BYTES_BURST {
             return Err(Limit::Bytes);
         }

@@ -288,7 +288,7 @@ async fn who_guesses_api_keys_has_to_wait() {
 
 #[tokio::test]
 async fn bytes_are_limited_and_the_connection_lives() {
-    let server = TestServer::with(|config| config.limits.bytes_per_second = 16 * 1024).await;
+    let server = TestServer::with(|config| config.limits.bytes_per_second = Some(16 * 1024)).await;
     server.room("room").await;
     let mut ada = server
         .connect(&format!("token={}", token_for("ada", "room")))
