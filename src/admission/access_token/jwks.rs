@@ -77,7 +77,7 @@ impl JwksSource {
         }
     }
 
-    /// Fetches or reads the keys. Blocks for [`FETCH_WITHIN`] at most where it is an address.
+    /// Fetches or reads the keys. Blocks for `FETCH_WITHIN` at most where it is an address.
     ///
     /// # Errors
     /// There are none, or not within the limits.
