@@ -30,7 +30,7 @@ deny: cargo-deny
 
 # Unoptimised: it is built in half the time and runs for a second.
 cargo-deny:
-	@$(CARGO) deny --version >/dev/null 2>&1 || (set -x; $(CARGO) install cargo-deny --locked --debug)
+	@$(CARGO) deny --version >/dev/null 2>&1 || (set -x; CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-deny --locked --debug)
 
 test: lint deny test-rust test-doc test-browser
 
