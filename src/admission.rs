@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub(crate) use self::credential::bearer_token;
+pub(crate) use self::{access_token::MIN_SECRET_BYTES, credential::bearer_token};
 pub use self::{
     access_token::{
         AccessClaims, AccessTokens, JwksError, JwksRefresher, JwksSource, Rooms, VerifyingKey,

@@ -16,6 +16,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Validation, errors::ErrorKind};
 use rollcall_protocol::{DisplayName, Problem, ProblemCode, RoomId, Timestamp, UserId};
 use serde::Serialize;
 
+pub(crate) use self::keys::MIN_SECRET_BYTES;
 use self::{
     claims::Raw,
     header::Header,

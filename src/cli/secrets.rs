@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::Failure;
+use crate::admission::MIN_SECRET_BYTES;
 
-/// Prints 256 random bits, which is what HS256 wants of a key (RFC 7518 section 3.2).
+/// Prints as many random bits as a secret for access tokens must have, which is more than an API key needs.
 pub(super) fn print(out: &mut impl Write) -> Result<(), Failure> {
-    let mut bits = [0; 32];
+    let mut bits = [0; MIN_SECRET_BYTES];
     let filled = aws_lc_rs::rand::fill(&mut bits);
     filled.map_err(|_| io::Error::other("the operating system has no randomness"))?;
     let hex: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();

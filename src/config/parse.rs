@@ -4,15 +4,13 @@
 use std::{fmt, fs, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::{Secret, mistakes::Mistakes};
+use crate::admission::MIN_SECRET_BYTES;
 
 /// The word that switches an optional option off.
 const NONE: &str = "none";
 
 /// Long enough that a key cannot be guessed over the network.
 const MIN_API_KEY_CHARS: usize = 16;
-
-/// HS256 wants a key as long as its hash (RFC 7518, section 3.2).
-const MIN_JWT_SECRET_BYTES: usize = 32;
 
 impl Mistakes {
     pub(super) fn duration(
@@ -145,9 +143,9 @@ impl Mistakes {
             // Everybody knows a public key; as a secret it would let in everybody.
             let needs = "must be a secret; give a public key with --jwt-public-key";
             self.add(option, "a key in PEM", needs);
-        } else if secret.len() < MIN_JWT_SECRET_BYTES {
+        } else if secret.len() < MIN_SECRET_BYTES {
             let needs = format!(
-                "must be at least {MIN_JWT_SECRET_BYTES} bytes; `rollcall key` makes a good one"
+                "must be at least {MIN_SECRET_BYTES} bytes; `rollcall key` makes a good one"
             );
             self.add(option, format!("{} bytes", secret.len()), needs);
         }

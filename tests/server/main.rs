@@ -26,5 +26,6 @@ mod replay;
 mod restart;
 mod rfc6455;
 mod secrets;
+mod security;
 mod slow_client;
 mod tls;

@@ -16,7 +16,7 @@ use super::header::{Header, algorithm};
 /// RSA keys of fewer bits can be broken, longer ones cost too much to check.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// HS256 wants a key as long as its hash (RFC 7518, section 3.2).
-const MIN_SECRET_BYTES: usize = 32;
+pub(crate) const MIN_SECRET_BYTES: usize = 32;
 
 /// A key that access tokens may be signed with.
 #[derive(Clone)]
