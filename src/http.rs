@@ -1,6 +1,7 @@
 //! Everything over HTTP: entering a room, the management API, problems, pages.
 
 pub mod api;
+mod assets;
 mod connect;
 mod guard;
 mod headers;

@@ -2,49 +2,29 @@
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
-    http::{HeaderValue, StatusCode, header},
+    extract::State,
+    http::header,
     response::{IntoResponse, Response},
-    routing::get,
 };
-use rollcall_protocol::{Problem, ProblemCode};
 use serde_json::json;
 
-use super::{App, headers::PAGE_POLICY, problem::ProblemResponse};
+use super::{
+    App,
+    assets::{self, Asset},
+    problem::ProblemResponse,
+};
 use crate::{admission, node::State as Node, store::StoreError};
 
-/// Name, content type and text of what the demo is made of.
-const ASSETS: &[(&str, &str, &str)] = &[
-    (
-        "home.js",
-        "text/javascript; charset=utf-8",
-        include_str!("demo/home.js"),
-    ),
-    (
-        "room.js",
-        "text/javascript; charset=utf-8",
-        include_str!("demo/room.js"),
-    ),
-    (
-        "rollcall.js",
-        "text/javascript; charset=utf-8",
-        include_str!("demo/rollcall.js"),
-    ),
-    (
-        "cursors.js",
-        "text/javascript; charset=utf-8",
-        include_str!("demo/cursors.js"),
-    ),
-    (
-        "demo.css",
-        "text/css; charset=utf-8",
-        include_str!("demo/demo.css"),
-    ),
-    (
-        "favicon.svg",
-        "image/svg+xml",
-        include_str!("demo/favicon.svg"),
-    ),
+/// What the demo is made of.
+const DEMO: &[Asset] = &[
+    Asset::own("/", include_str!("demo/index.html")),
+    Asset::own("/join/{invite}", include_str!("demo/room.html")),
+    Asset::own("/demo/home.js", include_str!("demo/home.js")),
+    Asset::own("/demo/room.js", include_str!("demo/room.js")),
+    Asset::own("/demo/rollcall.js", include_str!("demo/rollcall.js")),
+    Asset::own("/demo/cursors.js", include_str!("demo/cursors.js")),
+    Asset::own("/demo/demo.css", include_str!("demo/demo.css")),
+    Asset::own("/demo/favicon.svg", include_str!("demo/favicon.svg")),
 ];
 
 /// The process is alive.
@@ -78,41 +58,8 @@ pub(super) async fn json_text(text: String) -> Response {
 
 /// The demo, in dev mode only: it makes rooms without an API key.
 pub(super) fn demo(app: &App) -> Router<App> {
-    if !app.config.dev_mode() {
-        return Router::new();
+    match app.config.dev_mode() {
+        true => assets::routes(DEMO),
+        false => Router::new(),
     }
-    Router::new()
-        .route("/", get(|| async { page(include_str!("demo/index.html")) }))
-        .route(
-            "/join/{invite}",
-            get(|| async { page(include_str!("demo/room.html")) }),
-        )
-        .route("/demo/{file}", get(asset))
-}
-
-fn page(html: &'static str) -> Response {
-    dressed("text/html; charset=utf-8", html)
-}
-
-async fn asset(Path(name): Path<String>) -> Response {
-    match ASSETS.iter().find(|(file, ..)| *file == name) {
-        Some((_, content_type, text)) => dressed(content_type, text),
-        None => ProblemResponse(Problem::new(
-            ProblemCode::NotFound,
-            "There is no such file.",
-        ))
-        .into_response(),
-    }
-}
-
-fn dressed(content_type: &'static str, text: &'static str) -> Response {
-    let mut response = (StatusCode::OK, text).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(PAGE_POLICY),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
 }
