@@ -137,6 +137,7 @@ pub fn router(node: &Node, doors: Doors, listen: SocketAddr, connection_runtime:
             "/openapi.json",
             get(move || pages::json_text(openapi.clone())),
         )
+        .merge(pages::client())
         .merge(pages::demo(&app));
     open.merge(api)
         .merge(api::presence::router(&app))

@@ -1,4 +1,4 @@
-//! Health, the contract, and the demo of dev mode, all served from the binary.
+//! Health, the contract, the browser client, and the demo of dev mode, all served from the binary.
 
 use axum::{
     Json, Router,
@@ -15,6 +15,16 @@ use super::{
 };
 use crate::{admission, node::State as Node, store::StoreError};
 
+/// A module of the browser client, where `client.js` looks for it.
+macro_rules! client_module {
+    ($name:literal) => {
+        Asset::shared(
+            concat!("/client/", $name),
+            include_str!(concat!("../../clients/js/client/", $name)),
+        )
+    };
+}
+
 /// What the demo is made of.
 const DEMO: &[Asset] = &[
     Asset::own("/", include_str!("demo/index.html")),
@@ -25,6 +35,20 @@ const DEMO: &[Asset] = &[
     Asset::own("/demo/cursors.js", include_str!("demo/cursors.js")),
     Asset::own("/demo/demo.css", include_str!("demo/demo.css")),
     Asset::own("/demo/favicon.svg", include_str!("demo/favicon.svg")),
+];
+
+/// The browser client as the npm package has it, for pages that import it from here.
+const CLIENT: &[Asset] = &[
+    Asset::shared("/client.js", include_str!("../../clients/js/client.js")),
+    client_module!("activity.js"),
+    client_module!("connection.js"),
+    client_module!("credential.js"),
+    client_module!("options.js"),
+    client_module!("outbox.js"),
+    client_module!("queue.js"),
+    client_module!("refusal.js"),
+    client_module!("room.js"),
+    client_module!("roster.js"),
 ];
 
 /// The process is alive.
@@ -62,4 +86,9 @@ pub(super) fn demo(app: &App) -> Router<App> {
         true => assets::routes(DEMO),
         false => Router::new(),
     }
+}
+
+/// The browser client.
+pub(super) fn client() -> Router<App> {
+    assets::routes(CLIENT)
 }

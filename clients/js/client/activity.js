@@ -1,0 +1,67 @@
+// Whether the person is there, by what the page sees of them.
+
+const INPUT = ['pointermove', 'pointerdown', 'keydown', 'wheel', 'touchstart', 'scroll'];
+
+export class Activity {
+  #idleAfter;
+  #idleAfterHidden;
+  #changed;
+  #isAuto = true;
+  #seen = Date.now();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {import('./wire.js').Status} */
+  status = 'active';
+
+  /**
+   * @param {import('./options.js').Habits} habits
+   * @param {(status: import('./wire.js').Status) => void} changed
+   * @param {AbortSignal} life
+   */
+  constructor({ status = 'auto', idleAfter = 300_000, idleAfterHidden = 60_000 }, changed, life) {
+    this.#idleAfter = idleAfter;
+    this.#idleAfterHidden = idleAfterHidden === false ? idleAfter : idleAfterHidden;
+    this.#changed = changed;
+    const onInput = () => {
+      this.#seen = Date.now();
+      if (this.status === 'idle') this.#look();
+    };
+    const onVisibility = () => {
+      this.#seen = Date.now();
+      this.#look();
+    };
+    const options = { signal: life, capture: true, passive: true };
+    for (const type of INPUT) globalThis.addEventListener?.(type, onInput, options);
+    globalThis.document?.addEventListener('visibilitychange', onVisibility, options);
+    life.addEventListener('abort', () => clearTimeout(this.#timer));
+    this.wish(status);
+  }
+
+  /** @param {import('./options.js').StatusWish} status */
+  wish(status) {
+    this.#isAuto = status === 'auto';
+    this.#seen = Date.now();
+    if (status === 'auto') return this.#look();
+    clearTimeout(this.#timer);
+    this.#set(status);
+  }
+
+  /** Input only moves a time: one timer looks at it when it may matter. */
+  #look() {
+    if (!this.#isAuto) return;
+    clearTimeout(this.#timer);
+    const limit = globalThis.document?.hidden ? this.#idleAfterHidden : this.#idleAfter;
+    // Without a page there is nobody to look at.
+    if (limit === false || !globalThis.document) return this.#set('active');
+    const left = this.#seen + limit - Date.now();
+    this.#set(left > 0 ? 'active' : 'idle');
+    if (left > 0) this.#timer = setTimeout(() => this.#look(), left);
+  }
+
+  /** @param {import('./wire.js').Status} status */
+  #set(status) {
+    if (this.status === status) return;
+    this.status = status;
+    this.#changed(status);
+  }
+}

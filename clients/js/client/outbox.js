@@ -1,0 +1,202 @@
+// What goes out, and when: never more than the server takes, and the latest wins.
+
+/** The server takes 30 messages a second of a connection and bursts of 60; heartbeats and fresh tokens need room too. */
+const RATE = 25;
+const BURST = 50;
+/** Patches that nobody has confirmed are kept one by one up to this many, then merged as far as that goes. */
+const MOST_WAITING = 1_000;
+
+/** Broadcasts of so many kinds may wait for their turn. */
+const MOST_SLOTS = 100;
+
+/** @typedef {import('./options.js').State} State */
+/** @typedef {import('./wire.js').ClientMessage} ClientMessage */
+
+/** A message that waits for its turn, or when its like was sent last. @typedef {{ message: ClientMessage | null, sent: number, every: number }} Slot */
+
+export class Outbox {
+  #send;
+  #updateInterval;
+  #isOpen = false;
+  /** @type {Map<string, Slot>} */
+  #slots = new Map();
+  #tokens = BURST;
+  #filled = performance.now();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** The participant's state, as far as it is of our making. @type {State} */
+  #state = {};
+  /** Patches not sent yet. @type {State[]} */
+  #waiting = [];
+  /** Patches sent, of which the server has not shown yet that it has them. @type {State[]} */
+  #unconfirmed = [];
+  /** How many of those went out before the heartbeat whose answer is awaited. */
+  #mark = 0;
+  /** @type {import('./wire.js').Status} */
+  #status = 'active';
+
+  /** @param {(message: ClientMessage) => void} send @param {number} updateInterval */
+  constructor(send, updateInterval) {
+    this.#send = send;
+    this.#updateInterval = updateInterval;
+  }
+
+  /** @param {State} patch */
+  update(patch) {
+    this.#state = merge(this.#state, patch);
+    add(this.#waiting, patch, 0);
+    this.#queue('', { type: 'update' }, this.#updateInterval);
+  }
+
+  /** @param {import('./wire.js').Status} status */
+  setStatus(status) {
+    this.#status = status;
+    if (this.#isOpen) this.#send({ type: 'update', status });
+  }
+
+  /**
+   * @param {string} event
+   * @param {unknown} payload
+   * @param {{ to?: string[], throttle?: number }} options
+   * @returns {boolean}
+   */
+  broadcast(event, payload, { to, throttle = 0 }) {
+    const key = JSON.stringify([event, to]);
+    if (!this.#isOpen || (this.#slots.size >= MOST_SLOTS && !this.#slots.has(key))) return false;
+    this.#queue(key, { type: 'broadcast', event, payload, to }, throttle);
+    return true;
+  }
+
+  /**
+   * A connection is open.
+   *
+   * @param {boolean} isResumed the seat, and with it the state, was kept
+   * @param {State | undefined} state what the server has of ours, if it says so
+   */
+  open(isResumed, state) {
+    this.#isOpen = true;
+    this.#mark = 0;
+    const patches = isResumed ? this.#pending() : [this.#state];
+    this.#waiting = [];
+    this.#unconfirmed = [];
+    for (const patch of patches) if (Object.keys(patch).length) this.#sendPatch(patch);
+    if (this.#status !== 'active') this.#send({ type: 'update', status: this.#status });
+    if (isResumed && state) this.learn(state);
+  }
+
+  /** The server has this state of ours: another connection, or one before, may have changed it. @param {State} state */
+  learn(state) {
+    this.#state = this.#pending().reduce(merge, state);
+  }
+
+  /** The connection is gone, and with it what others were to be told. */
+  close() {
+    this.#isOpen = false;
+    clearTimeout(this.#timer);
+    this.#slots.clear();
+  }
+
+  heartbeat() {
+    this.#mark ||= this.#unconfirmed.length;
+    this.#send({ type: 'heartbeat' });
+  }
+
+  /** The server had everything that was sent before the heartbeat that it answers. */
+  confirm() {
+    this.#unconfirmed.splice(0, this.#mark);
+    this.#mark = 0;
+  }
+
+  #pending() {
+    return [...this.#unconfirmed, ...this.#waiting];
+  }
+
+  /** @param {State} patch */
+  #sendPatch(patch) {
+    add(this.#unconfirmed, patch, this.#unconfirmed.length < MOST_WAITING ? Infinity : this.#mark);
+    this.#send({ type: 'update', state: patch });
+  }
+
+  /** @param {string} key @param {ClientMessage} message @param {number} every milliseconds between two */
+  #queue(key, message, every) {
+    const slot = this.#slots.get(key);
+    this.#slots.set(key, { message, every, sent: slot?.sent ?? -Infinity });
+    if (this.#isOpen) this.#pump();
+  }
+
+  #pump() {
+    clearTimeout(this.#timer);
+    const now = performance.now();
+    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#filled) * RATE) / 1000);
+    this.#filled = now;
+    let next = Infinity;
+    for (const [key, slot] of this.#slots) {
+      const early = slot.sent + slot.every - now;
+      if (!slot.message) {
+        if (early <= 0) this.#slots.delete(key);
+        continue;
+      }
+      const wait = Math.max(early, ((1 - this.#tokens) * 1000) / RATE);
+      if (wait > 0) next = Math.min(next, wait);
+      else this.#go(slot, now);
+    }
+    if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next);
+  }
+
+  /** @param {Slot} slot @param {number} now */
+  #go(slot, now) {
+    const message = /** @type {ClientMessage} */ (slot.message);
+    slot.message = null;
+    slot.sent = now;
+    if (message.type !== 'update') {
+      this.#tokens -= 1;
+      return this.#send(message);
+    }
+    for (const patch of this.#waiting.splice(0)) {
+      this.#tokens -= 1;
+      this.#sendPatch(patch);
+    }
+  }
+}
+
+/** @param {unknown} value @returns {value is State} */
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** RFC 7396. @param {unknown} target @param {State} patch @returns {State} */
+export function merge(target, patch) {
+  const merged = isObject(target) ? { ...target } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete merged[key];
+    else merged[key] = isObject(value) ? merge(merged[key], value) : value;
+  }
+  return merged;
+}
+
+/** Adds a patch to those that wait: into the last where one patch can say both. @param {State[]} patches @param {State} patch @param {number} fixed */
+function add(patches, patch, fixed) {
+  const both = patches.length > fixed ? compose(patches[patches.length - 1], patch) : null;
+  if (both) patches[patches.length - 1] = both;
+  else patches.push(patch);
+}
+
+/**
+ * The one patch that does what two do. There is none where the first replaces what is no object by what the second merges into.
+ *
+ * @param {State} first
+ * @param {State} second
+ * @returns {State | null}
+ */
+export function compose(first, second) {
+  const both = { ...first };
+  for (const [key, value] of Object.entries(second)) {
+    const before = both[key];
+    if (!isObject(value) || before === undefined) both[key] = value;
+    else if (!isObject(before)) return null;
+    else {
+      const inner = compose(before, value);
+      if (!inner) return null;
+      both[key] = inner;
+    }
+  }
+  return both;
+}
