@@ -253,7 +253,7 @@ export class Room extends EventTarget {
       this.#tell(type, detail);
     }
     // In a crowd only the number moves.
-    if (!changes.length) this.#tell('sync', { resumed: false });
+    if (this.roster === 'count') this.#tell('sync', { resumed: false });
   }
 
   /** @param {string} expires_at */

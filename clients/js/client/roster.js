@@ -65,7 +65,13 @@ export class Roster {
     this.occupancy = occupancy;
     /** @type {Change[]} */
     const changes = [];
-    for (const member of joined) changes.push([this.#put(member) ? 'update' : 'join', member]);
+    for (const member of joined) {
+      const known = this.#members.get(member.id);
+      // A newcomer is in its own `welcome` and in the frame that tells everybody.
+      if (known && looksSame(known, member)) continue;
+      this.#put(member);
+      changes.push([known ? 'update' : 'join', member]);
+    }
     for (const change of updated) {
       const known = this.#members.get(change.id);
       if (!known) continue;
@@ -83,11 +89,9 @@ export class Roster {
     return changes;
   }
 
-  /** @param {Member} member @returns {boolean} whether it was known */
+  /** @param {Member} member */
   #put(member) {
-    const isKnown = this.#members.has(member.id);
     this.#members.set(member.id, Object.freeze(member));
-    return isKnown;
   }
 }
 
