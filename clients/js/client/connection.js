@@ -51,6 +51,7 @@ export class Connection {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #doubt;
   #failures = 0;
+  #welcomedAt = 0;
   #mayHurry = false;
   #isRenewed = false;
   #isSuspended = false;
@@ -106,14 +107,12 @@ export class Connection {
   /** @param {import('./credential.js').Access} access @param {AbortSignal} signal */
   #connect(access, signal) {
     const socket = new WebSocket(access.socketUrl, access.protocols);
-    const start = performance.now();
     let isOpen = false;
     /** @type {number | undefined} */
     let hint;
     /** @param {number} code @param {string} [reason] */
     const lost = (code, reason = '') => {
       this.#next();
-      if (isOpen && performance.now() - start > GOOD_AFTER) this.#failures = 0;
       if (isOpen) this.#closed(code, reason, hint);
       else this.#question(access);
     };
@@ -150,6 +149,7 @@ export class Connection {
   #welcomed(socket, message) {
     const { self, heartbeat_interval_ms: interval } = message;
     this.#socket = socket;
+    this.#welcomedAt = performance.now();
     this.#credential.keep(self.resume_token);
     const limit = Math.min(ACK_LIMIT, Math.max(interval, WAKE_LIMIT));
     this.#beats = setInterval(() => this.#ask(limit), interval);
@@ -251,7 +251,10 @@ export class Connection {
     clearInterval(this.#beats);
     this.#timer = this.#doubt = undefined;
     this.#isSuspended = false;
-    if (this.#socket) this.#owner.lost();
+    if (this.#socket) {
+      if (performance.now() - this.#welcomedAt > GOOD_AFTER) this.#failures = 0;
+      this.#owner.lost();
+    }
     this.#socket = null;
     this.#step.abort(reason);
     return this.#step = new AbortController();
