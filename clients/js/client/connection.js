@@ -50,6 +50,8 @@ export class Connection {
   #beats;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #doubt;
+  /** When the doubt is to be settled. */
+  #due = 0;
   #failures = 0;
   #welcomedAt = 0;
   #mayHurry = false;
@@ -168,7 +170,9 @@ export class Connection {
   #ask(limit, isAgain = false) {
     const asked = performance.now();
     this.#owner.beat();
-    if (this.#doubt && limit !== WAKE_LIMIT && !isAgain) return;
+    // Asking again and again must not put off the verdict.
+    if (this.#doubt && !isAgain && this.#due <= asked + limit) return;
+    this.#due = asked + limit;
     clearTimeout(this.#doubt);
     this.#doubt = setTimeout(() => {
       // So late a timer means that the page slept or is slowed down: what came meanwhile may still wait to be read.
