@@ -96,7 +96,8 @@ export class Connection {
 
   /** Something happened that may have changed the network: waits no longer, unless the server said how long; else asks whether it is there. */
   wake() {
-    if (this.#isSuspended || (this.#timer && this.#mayHurry)) this.attempt();
+    const isOver = this.retryAt !== null && this.retryAt <= Date.now();
+    if (this.#isSuspended || (this.#timer && (this.#mayHurry || isOver))) this.attempt();
     else if (this.state === 'open') this.#ask(WAKE_LIMIT);
   }
 
@@ -233,6 +234,8 @@ export class Connection {
 
   /** The page goes into the back/forward cache, where it must not hold a connection. */
   #suspend() {
+    // It holds none, and is not to forget what the server asked for.
+    if (this.#timer && !this.#mayHurry) return;
     this.#next();
     this.#isSuspended = true;
     this.#away(null, null);
