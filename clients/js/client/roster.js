@@ -38,7 +38,6 @@ export class Roster {
     this.mode = roster;
     this.occupancy = occupancy;
     this.#members = new Map();
-    this.#list = null;
     /** @type {Change[]} */
     const changes = [];
     for (const member of members) {
@@ -52,6 +51,7 @@ export class Roster {
       const last_seen_at = member.last_seen_at > heard ? member.last_seen_at : heard;
       changes.push(['leave', { ...member, last_seen_at, reason: null }]);
     }
+    if (changes.length) this.#list = null;
     return isTold ? changes : [];
   }
 
