@@ -30,8 +30,8 @@ export class Outbox {
   #waiting = [];
   /** Patches sent, of which the server has not shown yet that it has them. @type {State[]} */
   #unconfirmed = [];
-  /** How many of those went out before the heartbeat whose answer is awaited. */
-  #mark = 0;
+  /** How many of those went out before each heartbeat whose answer is awaited. @type {number[]} */
+  #marks = [];
   /** @type {import('./wire.js').Status} */
   #status = 'active';
 
@@ -75,7 +75,7 @@ export class Outbox {
    */
   open(isResumed, state) {
     this.#isOpen = true;
-    this.#mark = 0;
+    this.#marks = [];
     const patches = isResumed ? this.#pending() : [this.#state];
     this.#waiting = [];
     this.#unconfirmed = [];
@@ -97,14 +97,15 @@ export class Outbox {
   }
 
   heartbeat() {
-    this.#mark ||= this.#unconfirmed.length;
+    this.#marks.push(this.#unconfirmed.length);
     this.#send({ type: 'heartbeat' });
   }
 
   /** The server had everything that was sent before the heartbeat that it answers. */
   confirm() {
-    this.#unconfirmed.splice(0, this.#mark);
-    this.#mark = 0;
+    const mark = this.#marks.shift() ?? 0;
+    this.#unconfirmed.splice(0, mark);
+    this.#marks = this.#marks.map((other) => other - mark);
   }
 
   #pending() {
@@ -113,7 +114,7 @@ export class Outbox {
 
   /** @param {State} patch */
   #sendPatch(patch) {
-    add(this.#unconfirmed, patch, this.#unconfirmed.length < MOST_WAITING ? Infinity : this.#mark);
+    add(this.#unconfirmed, patch, this.#unconfirmed.length < MOST_WAITING ? Infinity : this.#marks.at(-1) ?? 0);
     this.#send({ type: 'update', state: patch });
   }
 
