@@ -76,7 +76,9 @@ export class Outbox {
   open(isResumed, state) {
     this.#isOpen = true;
     this.#marks = [];
-    const patches = isResumed ? this.#pending() : [this.#state];
+    /** Merged as far as that goes: one by one they may be more than the server takes. @type {State[]} */
+    const patches = [];
+    for (const patch of isResumed ? this.#pending() : [this.#state]) add(patches, patch, 0);
     this.#waiting = [];
     this.#unconfirmed = [];
     for (const patch of patches) if (Object.keys(patch).length) this.#sendPatch(patch);
