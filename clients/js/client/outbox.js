@@ -41,8 +41,10 @@ export class Outbox {
     this.#updateInterval = updateInterval;
   }
 
-  /** @param {State} patch */
-  update(patch) {
+  /** @param {State} given */
+  update(given) {
+    // As the server will read it, and whatever the application does with it later.
+    const patch = JSON.parse(JSON.stringify(given));
     this.#state = merge(this.#state, patch);
     add(this.#waiting, patch, 0);
     this.#queue('', { type: 'update' }, this.#updateInterval);
