@@ -209,7 +209,7 @@ export class Room extends EventTarget {
   #hear(message) {
     switch (message.type) {
       case 'welcome': return this.#welcome(message);
-      case 'sync': return this.#sync(message, false);
+      case 'sync': return this.#sync(message);
       case 'presence': return this.#present(message);
       case 'heartbeat_ack':
         this.#outbox.confirm();
@@ -230,16 +230,24 @@ export class Room extends EventTarget {
     const isOther = JSON.stringify(room) !== JSON.stringify(this.#info);
     this.#id = self.participant_id;
     this.#info = room;
+    const changes = this.#roster.replace(message, this.#heardAt);
     this.#setClock(server_time);
-    this.#sync(message, resumed);
+    // Before anything is told: listeners may speak, or leave.
     this.#outbox.open(resumed, this.self?.state);
+    this.#synced(changes, resumed);
     if (isOther) this.#tell('room', room);
     this.#opened.resolve(this);
   }
 
-  /** @param {Extract<ServerMessage, { type: 'welcome' | 'sync' }>} message @param {boolean} resumed */
-  #sync(message, resumed) {
+  /** @param {Extract<ServerMessage, { type: 'sync' }>} message */
+  #sync(message) {
     const changes = this.#roster.replace(message, this.#heardAt);
+    if (this.self) this.#outbox.learn(this.self.state);
+    this.#synced(changes, false);
+  }
+
+  /** @param {import('./roster.js').Change[]} changes @param {boolean} resumed */
+  #synced(changes, resumed) {
     for (const [type, detail] of changes) this.#tell(type, detail);
     this.#tell('sync', { resumed });
   }
