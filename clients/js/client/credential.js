@@ -144,11 +144,12 @@ export class Credential {
   }
 }
 
-/** Whose access token it is, without a look at its signature: only the server can tell. @param {string} [token] */
+/** Whose access token it is and for where, without a look at its signature: only the server can tell. @param {string} [token] */
 function subject(token = '') {
   try {
     const claims = JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/')));
-    return typeof claims.sub === 'string' ? claims.sub : '';
+    // A seat is in one room, whether the token says which or the options do.
+    return typeof claims.sub === 'string' ? JSON.stringify([claims.sub, claims.room]) : '';
   } catch {
     return '';
   }
