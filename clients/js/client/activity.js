@@ -6,6 +6,7 @@ export class Activity {
   #idleAfter;
   #idleAfterHidden;
   #changed;
+  #life;
   #isAuto = true;
   #seen = Date.now();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -22,6 +23,7 @@ export class Activity {
     this.#idleAfter = idleAfter;
     this.#idleAfterHidden = idleAfterHidden === false ? idleAfter : idleAfterHidden;
     this.#changed = changed;
+    this.#life = life;
     const onInput = () => {
       this.#seen = Date.now();
       if (this.status === 'idle') this.#look();
@@ -48,7 +50,7 @@ export class Activity {
 
   /** Input only moves a time: one timer looks at it when it may matter. */
   #look() {
-    if (!this.#isAuto) return;
+    if (!this.#isAuto || this.#life.aborted) return;
     clearTimeout(this.#timer);
     const limit = globalThis.document?.hidden ? this.#idleAfterHidden : this.#idleAfter;
     // Without a page there is nobody to look at.
