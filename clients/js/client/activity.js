@@ -1,5 +1,7 @@
 // Whether the person is there, by what the page sees of them.
 
+/** Longer than this, timers fire at once. */
+const LONGEST = 2 ** 31 - 1;
 const INPUT = ['pointermove', 'pointerdown', 'keydown', 'wheel', 'touchstart', 'scroll'];
 
 export class Activity {
@@ -57,7 +59,7 @@ export class Activity {
     if (limit === false || !globalThis.document) return this.#set('active');
     const left = this.#seen + limit - Date.now();
     this.#set(left > 0 ? 'active' : 'idle');
-    if (left > 0) this.#timer = setTimeout(() => this.#look(), left);
+    if (left > 0) this.#timer = setTimeout(() => this.#look(), Math.min(left, LONGEST));
   }
 
   /** @param {import('./wire.js').Status} status */
