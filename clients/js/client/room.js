@@ -88,6 +88,9 @@ export class Room extends EventTarget {
     super();
     checkEntrance(options);
     const { state, signal, updateInterval = 50 } = options;
+    this.#outbox = new Outbox((message) => this.#connection.send(message), updateInterval);
+    // It may throw, which it must before anything listens.
+    if (state) this.update(state);
     this.#canRenew = Boolean(options.getToken);
     this.#credential = new Credential(options);
     this.#connection = new Connection(this.#credential, {
@@ -97,9 +100,7 @@ export class Room extends EventTarget {
       beat: () => this.#outbox.heartbeat(),
       closed: (refusal) => this.#over(refusal),
     });
-    this.#outbox = new Outbox((message) => this.#connection.send(message), updateInterval);
     this.#activity = new Activity(options, (status) => this.#outbox.setStatus(status), this.#connection.life);
-    if (state) this.#outbox.update(state);
     // Whoever does not look at it is told by `refused`.
     this.#opened.promise.catch(() => {});
     if (signal?.aborted) this.leave();
