@@ -86,6 +86,15 @@ scripted('leaving while getToken is out', async (world) => {
   assert.equal(world.sockets.length, 0);
 });
 
+scripted('leaving on being told of an attempt makes none', async (world) => {
+  let calls = 0;
+  const room = await world.enter({ getToken: async () => jwt({ sub: 'ada', call: calls++ }) });
+  room.on('connection', () => room.leave());
+  world.socket.end(4401);
+  assert.equal(await world.next(), null);
+  assert.equal(calls, 1, 'nobody is asked for a token that is not needed');
+});
+
 scripted('leaving while it waits', async (world) => {
   const room = await world.enter();
   world.socket.end(1006);
