@@ -1,7 +1,7 @@
 // Whether the person is there, by what the page sees of them.
 
-/** Longer than this, timers fire at once. */
-const LONGEST = 2 ** 31 - 1;
+/** Timers of more than 24 days fire at once. */
+const LONGEST = 1e9;
 const INPUT = ['pointermove', 'pointerdown', 'keydown', 'wheel', 'touchstart', 'scroll'];
 
 export class Activity {

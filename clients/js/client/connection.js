@@ -96,8 +96,8 @@ export class Connection {
 
   /** Something happened that may have changed the network: waits no longer, unless the server said how long; else asks whether it is there. */
   wake() {
-    const isOver = this.retryAt !== null && this.retryAt <= Date.now();
-    if (this.#isSuspended || (this.#timer && (this.#mayHurry || isOver))) this.attempt();
+    const isDue = this.#mayHurry || (this.retryAt ?? 0) <= Date.now();
+    if (this.#isSuspended || (this.#timer && isDue)) this.attempt();
     else if (this.state === 'open') this.#ask(WAKE_LIMIT);
   }
 
