@@ -86,6 +86,8 @@ export class Connection {
   async attempt() {
     const { signal } = this.#next();
     this.#away(this.problem, null);
+    // Whoever is told may leave.
+    if (signal.aborted) return;
     try {
       const access = await this.#credential.access(signal);
       if (!signal.aborted) this.#connect(access, signal);
