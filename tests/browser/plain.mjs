@@ -8,13 +8,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import WebSocket from 'ws';
 
-const FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--remote-debugging-port=0'];
+/** What Chromium needs on a machine without a screen or the internet. */
+export const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync'];
 
 /** Starts Chromium and speaks its own protocol (CDP) with it. */
 export async function launch(...flags) {
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-chromium-'));
-  const child = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', [...FLAGS, ...flags, `--user-data-dir=${folder}`, 'about:blank'],
+  const child = spawn(process.env.CHROMIUM ?? '/usr/bin/chromium', ['--headless=new', '--remote-debugging-port=0', ...FLAGS, ...flags, `--user-data-dir=${folder}`, 'about:blank'],
     { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
   const exited = once(child, 'exit');
   const address = await new Promise((resolve, reject) => {

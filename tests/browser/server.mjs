@@ -25,8 +25,8 @@ export async function start(...more) {
   });
   return {
     origin,
-    async post(path, body = {}) {
-      const response = await fetch(origin + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    async post(path, body = {}, headers = {}) {
+      const response = await fetch(origin + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
       assert.ok(response.ok, `${path}: ${response.status}`);
       return response.json();
     },
