@@ -8,6 +8,7 @@ mod headers;
 mod origin;
 mod pages;
 mod problem;
+mod qr;
 pub(crate) mod upgrade;
 
 use std::{net::SocketAddr, sync::Arc};

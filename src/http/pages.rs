@@ -5,6 +5,7 @@ use axum::{
     extract::State,
     http::header,
     response::{IntoResponse, Response},
+    routing::get,
 };
 use serde_json::json;
 
@@ -12,6 +13,7 @@ use super::{
     App,
     assets::{self, Asset},
     problem::ProblemResponse,
+    qr,
 };
 use crate::{admission, node::State as Node, store::StoreError};
 
@@ -25,16 +27,29 @@ macro_rules! client_module {
     };
 }
 
+/// A file of the demo's own.
+macro_rules! demo_file {
+    ($name:literal) => {
+        Asset::own(
+            concat!("/demo/", $name),
+            include_str!(concat!("demo/", $name)),
+        )
+    };
+}
+
 /// What the demo is made of.
 const DEMO: &[Asset] = &[
     Asset::own("/", include_str!("demo/index.html")),
     Asset::own("/join/{invite}", include_str!("demo/room.html")),
-    Asset::own("/demo/home.js", include_str!("demo/home.js")),
-    Asset::own("/demo/room.js", include_str!("demo/room.js")),
-    Asset::own("/demo/rollcall.js", include_str!("demo/rollcall.js")),
-    Asset::own("/demo/cursors.js", include_str!("demo/cursors.js")),
-    Asset::own("/demo/demo.css", include_str!("demo/demo.css")),
-    Asset::own("/demo/favicon.svg", include_str!("demo/favicon.svg")),
+    demo_file!("cursors.js"),
+    demo_file!("demo.css"),
+    demo_file!("favicon.svg"),
+    demo_file!("home.js"),
+    demo_file!("invite.js"),
+    demo_file!("refusals.js"),
+    demo_file!("room.js"),
+    demo_file!("roster.js"),
+    demo_file!("words.js"),
 ];
 
 /// The browser client as the npm package has it, for pages that import it from here.
@@ -83,7 +98,7 @@ pub(super) async fn json_text(text: String) -> Response {
 /// The demo, in dev mode only: it makes rooms without an API key.
 pub(super) fn demo(app: &App) -> Router<App> {
     match app.config.dev_mode() {
-        true => assets::routes(DEMO),
+        true => assets::routes(DEMO).route("/demo/qr.svg", get(qr::svg)),
         false => Router::new(),
     }
 }

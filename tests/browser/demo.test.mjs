@@ -96,7 +96,7 @@ test('a link that leads nowhere says so in words', { timeout: 60_000 }, async ()
   const guest = await person();
   await guest.goto(`${server.origin}/join/nonsense`);
   await at(guest, 'problem-title').waitFor();
-  assert.equal(await at(guest, 'problem-title').textContent(), 'Something went wrong');
+  assert.equal(await at(guest, 'problem-title').textContent(), 'This link leads nowhere');
   assert.equal(await at(guest, 'problem-detail').textContent(), 'This invitation link is not valid.');
   await shot(guest, 'refused');
   await at(guest, 'home').click();

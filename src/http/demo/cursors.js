@@ -1,50 +1,56 @@
-// Live cursors on the shared table, through broadcasts: at most 15 a second, the latest position wins.
+// Live cursors on the shared table: by mouse, finger or arrow keys, at most 20 a second, the latest position wins.
 
-const EVERY = 1000 / 15;
+import { colour, element } from './words.js';
+
+const EVERY = 50;
 const FADE_AFTER = 5_000;
+const STEP = 0.03;
+const KEYS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 
-export function cursors(table, room, colour) {
+export function cursors(table, room) {
   const shown = new Map();
-  let latest = null;
-  let timer = null;
+  let place = { x: 0.5, y: 0.5 };
 
-  const flush = () => {
-    timer = null;
-    if (!latest) return;
-    room.broadcast('cursor', latest);
-    latest = null;
-    timer = setTimeout(flush, EVERY);
+  const point = (x, y) => {
+    place = { x: round(clamp(x)), y: round(clamp(y)) };
+    room.broadcast('cursor', place, { throttle: EVERY });
   };
-
-  const point = (event) => {
+  const follow = (event) => {
     const box = table.getBoundingClientRect();
-    latest = { x: round((event.clientX - box.left) / box.width), y: round((event.clientY - box.top) / box.height) };
-    if (!timer) flush();
+    point((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   };
-  table.addEventListener('pointermove', point);
-  table.addEventListener('pointerdown', point);
-
-  room.addEventListener('broadcast', ({ detail: { from, event, payload } }) => {
-    // The sender may be gone already, or not named yet.
-    const member = room.members.get(from);
-    if (event !== 'cursor' || !member || !Number.isFinite(payload?.x) || !Number.isFinite(payload?.y)) return;
-    const cursor = shown.get(from) ?? add(from, member.name);
-    cursor.element.style.left = `${clamp(payload.x) * 100}%`;
-    cursor.element.style.top = `${clamp(payload.y) * 100}%`;
-    clearTimeout(cursor.timer);
-    cursor.timer = setTimeout(() => remove(from), FADE_AFTER);
+  table.addEventListener('pointermove', follow);
+  table.addEventListener('pointerdown', follow);
+  table.addEventListener('keydown', (event) => {
+    const step = KEYS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    point(place.x + step[0], place.y + step[1]);
+    // Who moves by keys sees no pointer of their own.
+    move('self', 'you', place);
   });
 
-  room.addEventListener('leave', ({ detail: { id } }) => remove(id));
+  room.on('broadcast', ({ from, event, payload }) => {
+    if (event !== 'cursor' || !Number.isFinite(payload?.x) || !Number.isFinite(payload?.y)) return;
+    // The sender may be gone already, or not named yet.
+    const member = room.members.find(({ id }) => id === from);
+    if (member) move(from, member.name, payload);
+  });
+  room.on('leave', ({ id }) => remove(id));
+
+  function move(id, name, { x, y }) {
+    const cursor = shown.get(id) ?? add(id, name);
+    cursor.element.style.setProperty('--x', `${clamp(x) * 100}%`);
+    cursor.element.style.setProperty('--y', `${clamp(y) * 100}%`);
+    clearTimeout(cursor.timer);
+    cursor.timer = setTimeout(() => remove(id), FADE_AFTER);
+  }
 
   function add(id, name) {
-    const element = document.createElement('span');
-    element.className = 'cursor';
-    element.dataset.cursor = id;
-    element.textContent = name;
-    element.style.setProperty('--colour', colour(id));
-    table.append(element);
-    const cursor = { element, timer: null };
+    const cursor = { element: element('span', 'cursor', name), timer: null };
+    cursor.element.dataset.cursor = id;
+    cursor.element.style.setProperty('--colour', colour(id));
+    table.append(cursor.element);
     shown.set(id, cursor);
     return cursor;
   }

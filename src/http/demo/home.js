@@ -1,7 +1,10 @@
 // The start page: makes a room and its first invite link, and lists the rooms there are.
 
+import { invitePanel } from './invite.js';
+
 const LOOK_EVERY = 5_000;
 const $ = (id) => document.getElementById(id);
+const showLink = invitePanel($('made'));
 
 async function call(path, options) {
   let response;
@@ -43,30 +46,19 @@ $('make').addEventListener('submit', async (event) => {
   $('make-room').disabled = true;
   try {
     const title = $('title').value.trim();
-    const room = await post('/v1/rooms', { metadata: title ? { title } : {} });
+    const limits = { max_age_seconds: Number($('max-age').value) || null, max_participants: Number($('max-participants').value) || null };
+    const wishes = Object.fromEntries(Object.entries(limits).filter(([, limit]) => limit));
+    const room = await post('/v1/rooms', { metadata: title ? { title } : {}, ...wishes });
     const link = await invite(room.id);
-    $('link').value = link;
+    showLink(link);
     $('enter').href = link;
-    $('copy').textContent = 'Copy';
     $('made').hidden = false;
-    $('enter').focus();
+    $('made-title').focus();
     await list();
   } catch (error) {
     fail(error);
   } finally {
     $('make-room').disabled = false;
-  }
-});
-
-$('link').addEventListener('focus', () => $('link').select());
-
-$('copy').addEventListener('click', async () => {
-  try {
-    await navigator.clipboard.writeText($('link').value);
-    $('copy').textContent = 'Copied';
-  } catch {
-    $('link').select();
-    $('copy').textContent = 'Now press Ctrl+C';
   }
 });
 
