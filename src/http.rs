@@ -26,6 +26,7 @@ use crate::{
     connection::Deps,
     doors::{Doors, Turned},
     flusher::Flusher,
+    history::History,
     hub::Hub,
     metrics::{Limit, Metrics},
     node::{Node, Readiness},
@@ -77,6 +78,8 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     /// How many may come, how often, and from where.
     pub doors: Doors,
+    /// The last hour.
+    pub history: History,
 }
 
 /// Management bodies are small: metadata is 4 KiB, a broadcast's payload 16 KiB by default.
@@ -102,7 +105,13 @@ fn turned_away(turned: Turned) -> Problem {
 }
 
 /// The whole HTTP surface of a node that listens on `listen`, and hands connections to a runtime.
-pub fn router(node: &Node, doors: Doors, listen: SocketAddr, connection_runtime: Handle) -> Router {
+pub fn router(
+    node: &Node,
+    doors: Doors,
+    history: History,
+    listen: SocketAddr,
+    connection_runtime: Handle,
+) -> Router {
     let parts = Parts {
         config: Arc::clone(&node.config),
         hub: node.hub.clone(),
@@ -118,6 +127,7 @@ pub fn router(node: &Node, doors: Doors, listen: SocketAddr, connection_runtime:
         listen,
         readiness: Arc::clone(&node.readiness),
         doors,
+        history,
     };
     let app = App {
         inner: Arc::new(parts),
@@ -139,6 +149,7 @@ pub fn router(node: &Node, doors: Doors, listen: SocketAddr, connection_runtime:
             get(move || pages::json_text(openapi.clone())),
         )
         .merge(pages::client())
+        .merge(pages::dashboard())
         .merge(pages::demo(&app));
     open.merge(api)
         .merge(api::presence::router(&app))

@@ -659,6 +659,7 @@ impl Shared {
     }
 
     fn depart(&self, departure: Departure) {
+        self.metrics.departed();
         self.unflushed.note(departure.room, departure.heard_at);
         self.departures.push(departure);
     }

@@ -27,6 +27,7 @@ pub mod config;
 pub mod connection;
 pub mod doors;
 pub mod flusher;
+pub mod history;
 pub mod http;
 pub mod hub;
 pub mod metrics;

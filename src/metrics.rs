@@ -32,6 +32,7 @@ pub struct Metrics {
     limited: Family<Labels, Counter>,
     frames_in: Counter,
     frames_out: Counter,
+    departures: Counter,
     flush_seconds: Histogram,
     flushed_rows: Counter,
     flush_failures: Counter,
@@ -43,6 +44,9 @@ pub struct Metrics {
     jwks_success: Gauge,
     last_flush_millis: AtomicI64,
     flushes: AtomicU64,
+    /// Zero: none since it was looked at last.
+    longest_flush_micros: AtomicU64,
+    refusals: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -86,6 +90,11 @@ impl Default for Metrics {
                 "Presence and broadcast frames times their readers",
                 Counter::default()
             ),
+            departures: metric!(
+                "departures",
+                "Participants who left, timed out or were removed",
+                Counter::default()
+            ),
             flush_seconds: metric!(
                 "flush_seconds",
                 "Time of a flush",
@@ -126,6 +135,8 @@ impl Default for Metrics {
             registry: Mutex::new(registry),
             last_flush_millis: AtomicI64::new(0),
             flushes: AtomicU64::new(0),
+            longest_flush_micros: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
         }
     }
 }
@@ -134,6 +145,14 @@ impl Metrics {
     /// A join was decided: `admitted`, `resumed`, `observing`, or a problem's code.
     pub fn joined(&self, outcome: &'static str) {
         self.joins.get_or_create(&[("outcome", outcome)]).inc();
+        if !LET_IN.contains(&outcome) {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A participant departed.
+    pub fn departed(&self) {
+        self.departures.inc();
     }
 
     /// A connection ended.
@@ -166,6 +185,9 @@ impl Metrics {
         self.flushed_rows.inc_by(rows);
         self.flush_backlog.set(0);
         self.flushes.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.longest_flush_micros
+            .fetch_max(micros, Ordering::Relaxed);
         self.last_flush_millis
             .store(took.as_millis() as i64, Ordering::Relaxed);
     }
@@ -193,6 +215,24 @@ impl Metrics {
         self.jwks_failures.inc();
     }
 
+    /// The longest flush since this was asked last; `None` if there was none.
+    pub fn take_longest_flush(&self) -> Option<Duration> {
+        let micros = self.longest_flush_micros.swap(0, Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            joins: self.joins.get_or_create(&[("outcome", "admitted")]).get(),
+            leaves: self.departures.get(),
+            refusals: self.refusals.load(Ordering::Relaxed),
+            frames: self.frames_in.get(),
+            flushed_rows: self.flushed_rows.get(),
+            flush_failures: self.flush_failures.get(),
+        }
+    }
+
     /// The flush figures for `stats`.
     pub fn flush_figures(&self) -> FlushFigures {
         FlushFigures {
@@ -214,6 +254,26 @@ impl Metrics {
         }
         text
     }
+}
+
+/// Outcomes of a join that are no refusal.
+const LET_IN: [&str; 3] = ["admitted", "resumed", "observing"];
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Totals {
+    /// Joins that the store admitted.
+    pub joins: u64,
+    /// Participants who departed.
+    pub leaves: u64,
+    /// Joins that were refused.
+    pub refusals: u64,
+    /// Frames received.
+    pub frames: u64,
+    /// Participants written by flushes.
+    pub flushed_rows: u64,
+    /// Flushes that failed.
+    pub flush_failures: u64,
 }
 
 /// What bounds a client; each is a label of `rollcall_limited_total`.

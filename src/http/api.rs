@@ -34,6 +34,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(admin::reap))
         .routes(routes!(admin::reaps))
         .routes(routes!(admin::stats))
+        .routes(routes!(admin::history))
         .routes(routes!(admin::metrics))
 }
 

@@ -66,6 +66,30 @@ const CLIENT: &[Asset] = &[
     client_module!("roster.js"),
 ];
 
+/// A file of the dashboard's.
+macro_rules! dashboard_file {
+    ($name:literal) => {
+        Asset::own(
+            concat!("/admin/", $name),
+            include_str!(concat!("dashboard/", $name)),
+        )
+    };
+}
+
+/// The operator's pages. They hold nothing: what they show they ask the management API for, with the operator's key.
+const DASHBOARD: &[Asset] = &[
+    Asset::own("/admin", include_str!("dashboard/index.html")),
+    dashboard_file!("api.js"),
+    dashboard_file!("chart.js"),
+    dashboard_file!("dashboard.css"),
+    dashboard_file!("dashboard.js"),
+    dashboard_file!("dialog.js"),
+    dashboard_file!("overview.js"),
+    dashboard_file!("parts.js"),
+    dashboard_file!("room.js"),
+    dashboard_file!("rooms.js"),
+];
+
 /// The process is alive.
 pub(super) async fn healthz() -> Response {
     Json(json!({"status": "ok"})).into_response()
@@ -106,4 +130,9 @@ pub(super) fn demo(app: &App) -> Router<App> {
 /// The browser client.
 pub(super) fn client() -> Router<App> {
     assets::routes(CLIENT)
+}
+
+/// The dashboard.
+pub(super) fn dashboard() -> Router<App> {
+    assets::routes(DASHBOARD)
 }

@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Answer, Body, List};
-use crate::{http::App, metrics::FlushFigures, reaper::Sweep};
+use crate::{
+    history::{self, Sample},
+    http::App,
+    metrics::FlushFigures,
+    reaper::Sweep,
+};
 
 /// A sweep to be made.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -102,6 +107,24 @@ pub(super) async fn stats(State(app): State<App>) -> Answer<Json<Stats>> {
         invites: counts.invites,
         flush: app.metrics.flush_figures(),
         reaper: app.reaper.past().into_iter().find(|sweep| !sweep.dry_run),
+    }))
+}
+
+/// The last hour of this node, in samples.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct History {
+    /// How much time a sample stands for.
+    interval_seconds: u64,
+    /// Oldest first.
+    samples: Vec<Sample>,
+}
+
+/// What the last hour was like on this node; nothing before its start.
+#[utoipa::path(get, path = "/v1/admin/history", responses((status = 200, body = History)))]
+pub(super) async fn history(State(app): State<App>) -> Answer<Json<History>> {
+    Ok(Json(History {
+        interval_seconds: history::EVERY.as_secs(),
+        samples: app.history.samples(),
     }))
 }
 

@@ -1,0 +1,64 @@
+// How the server is, how it was in the last hour, and what the reaper did.
+
+import { get, post } from './api.js';
+import { Chart } from './chart.js';
+import { confirm } from './dialog.js';
+import { Table, make, when } from './parts.js';
+
+const TILES = [
+  ['connections', 'Connections', (stats) => stats.connections],
+  ['observers', 'Observers', (stats) => stats.observers],
+  ['rooms', 'Live rooms', (stats) => stats.rooms.live],
+  ['online', 'People here', (stats) => stats.participants.online],
+  ['stored', 'Rooms kept', (stats) => stats.rooms.stored],
+  ['flush', 'Last flush', (stats) => `${stats.flush.last_ms} ms`],
+];
+
+export function overview({ act, refresh }) {
+  const tiles = TILES.map(([name, label]) => [make('dd', { 'data-test': `figure-${name}` }, '–'), label]);
+  const charts = [
+    new Chart('Connections', 'connections', [['with a seat', (sample) => sample.connections], ['watching', (sample) => sample.observers]]),
+    new Chart('Joins and leaves', 'in 5 s', [['joins', (sample) => sample.joins], ['leaves', (sample) => sample.leaves], ['refused', (sample) => sample.refusals]]),
+    new Chart('Heartbeat delay', 'ms until a heartbeat gets its turn', [['median', (sample) => sample.heartbeat_delay_ms], ['worst', (sample) => sample.heartbeat_delay_worst_ms]]),
+    new Chart('Flush', 'ms for the longest', [['flush', (sample) => sample.flush_ms]]),
+  ];
+  const sweeps = new Table('Sweeps of the reaper', [
+    ['When', ({ at }) => when(at)],
+    ['Rooms', ({ rooms }) => make('span', { title: rooms.slice(0, 20).join(', ') }, String(rooms.length)), true],
+    ['Participants', ({ participants }) => String(participants), true],
+    ['', ({ dry_run }) => (dry_run ? 'only looked' : '')],
+  ], { 'data-test': 'sweeps' });
+  const reap = make('button', { type: 'button', 'data-test': 'reap', onclick: () => act(sweep) }, 'Look for idle rooms …');
+
+  /** What would go is shown before anything goes. */
+  async function sweep() {
+    const found = await post('/v1/admin/reap', { dry_run: true });
+    if (!found.rooms.length) return 'There is no idle room.';
+    const list = make('ul', { class: 'ids', 'data-test': 'doomed' }, ...found.rooms.slice(0, 50).map((id) => make('li', {}, id)));
+    const more = found.rooms.length > 50 ? make('p', {}, `and ${found.rooms.length - 50} more`) : null;
+    const words = `${found.rooms.length} idle rooms with ${found.participants} participants would be deleted for good:`;
+    if (!await confirm('Delete idle rooms?', 'Delete them', make('p', {}, words), list, ...(more ? [more] : []))) return null;
+    const { rooms, participants } = await post('/v1/admin/reap', { dry_run: false });
+    await refresh();
+    return `Deleted ${rooms.length} rooms with ${participants} participants.`;
+  }
+
+  const element = make('div', {},
+    make('h1', {}, 'Overview'),
+    make('dl', { class: 'tiles' }, ...tiles.map(([value, label]) => make('div', { class: 'card' }, make('dt', {}, label), value))),
+    make('div', { class: 'charts' }, ...charts.map((chart) => chart.element)),
+    make('section', { class: 'card', 'aria-labelledby': 'sweeps-title' }, make('h2', { id: 'sweeps-title' }, 'Reaper'), make('p', { class: 'actions' }, reap), sweeps.element));
+
+  return {
+    element,
+    title: 'Overview',
+    async load() {
+      const stats = await get('/v1/admin/stats');
+      const { samples } = await get('/v1/admin/history');
+      const { items } = await get('/v1/admin/reaps');
+      TILES.forEach(([, , read], index) => { tiles[index][0].textContent = String(read(stats)); });
+      for (const chart of charts) chart.show(samples);
+      sweeps.fill(items, (sweep) => `${sweep.at} ${sweep.dry_run}`);
+    },
+  };
+}
