@@ -457,6 +457,8 @@ async fn every_answer_says_how_little_it_may_be_used_for() {
         "/",
         "/join/x",
         "/demo/room.js",
+        "/admin",
+        "/admin/dashboard.js",
         "/healthz",
         "/v1/rooms",
         "/nowhere",

@@ -13,6 +13,7 @@ mod doors;
 mod enter;
 mod handshakes;
 mod harness;
+mod history;
 mod invites;
 mod lifecycle;
 mod messages;
