@@ -13,16 +13,30 @@ export async function start(...more) {
   assert.ok(binary, 'ROLLCALL_BIN names the binary to test');
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-'));
   const args = ['serve', '--listen', '127.0.0.1:0', '--log-format', 'json', '--database-url', `sqlite://${folder}/rollcall.db`, ...more];
-  const child = spawn(binary, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  const exited = once(child, 'exit');
-  const origin = await new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', () => reject(new Error('the server ended before it listened')));
-    createInterface({ input: child.stderr }).on('line', (line) => {
-      const { message, address } = JSON.parse(line);
-      if (message === 'listening') resolve(`http://${address}`);
+  let child = await run(args);
+  const { origin } = child;
+
+  /** Resolves when it listens. */
+  async function run(args) {
+    const process = spawn(binary, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const exited = once(process, 'exit');
+    const origin = await new Promise((resolve, reject) => {
+      process.once('error', reject);
+      process.once('exit', () => reject(new Error('the server ended before it listened')));
+      createInterface({ input: process.stderr }).on('line', (line) => {
+        const { message, address } = JSON.parse(line);
+        if (message === 'listening') resolve(`http://${address}`);
+      });
     });
-  });
+    return { process, exited, origin };
+  }
+
+  async function end() {
+    child.process.kill('SIGTERM');
+    const [code] = await child.exited;
+    assert.equal(code, 0, 'SIGTERM ends with exit code 0');
+  }
+
   return {
     origin,
     async post(path, body = {}, headers = {}) {
@@ -30,11 +44,15 @@ export async function start(...more) {
       assert.ok(response.ok, `${path}: ${response.status}`);
       return response.json();
     },
+    /** Ends it, and starts another on the same address and database; `between` is run while there is none. */
+    async restart(between = async () => {}) {
+      await end();
+      await between();
+      child = await run(args.map((argument) => (argument === '127.0.0.1:0' ? new URL(origin).host : argument)));
+    },
     async stop() {
-      child.kill('SIGTERM');
-      const [code] = await exited;
+      await end();
       await rm(folder, { recursive: true });
-      assert.equal(code, 0, 'SIGTERM ends with exit code 0');
     },
   };
 }
