@@ -105,13 +105,7 @@ fn turned_away(turned: Turned) -> Problem {
 }
 
 /// The whole HTTP surface of a node that listens on `listen`, and hands connections to a runtime.
-pub fn router(
-    node: &Node,
-    doors: Doors,
-    history: History,
-    listen: SocketAddr,
-    connection_runtime: Handle,
-) -> Router {
+pub fn router(node: &Node, doors: Doors, listen: SocketAddr, connection_runtime: Handle) -> Router {
     let parts = Parts {
         config: Arc::clone(&node.config),
         hub: node.hub.clone(),
@@ -127,7 +121,7 @@ pub fn router(
         listen,
         readiness: Arc::clone(&node.readiness),
         doors,
-        history,
+        history: node.history.clone(),
     };
     let app = App {
         inner: Arc::new(parts),

@@ -29,6 +29,7 @@ use crate::{
     config::Config,
     connection::{self, Deps, websocket_config},
     flusher::Flusher,
+    history::History,
     hub::Hub,
     metrics::Metrics,
     reaper::{ReapTerms, Reaper},
@@ -97,6 +98,8 @@ pub struct Node {
     pub reaper: Reaper,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The last hour, once it is told where connections run.
+    pub history: History,
     /// Wall time.
     pub clock: Clock,
     /// What connections need.
@@ -160,6 +163,7 @@ impl Node {
             breaking: Semaphore::new(connection::BREAKING),
         });
         let node = Self {
+            history: History::new(hub.clone(), Arc::clone(&metrics), clock.clone()),
             config,
             hub,
             store,

@@ -18,7 +18,6 @@ use crate::{
     config::Config,
     doors::Doors,
     flusher::Flusher,
-    history::History,
     http,
     hub::Hub,
     node::{Node, Unclean},
@@ -126,28 +125,20 @@ impl Server {
         let node = Node::start(Arc::clone(&config), store, clock).await?;
         let (listener, addr) = accept::listen(config.listen)?;
         let stop_http = CancellationToken::new();
-        let history = History::new(
-            node.hub.clone(),
-            Arc::clone(&node.metrics),
-            node.clock.clone(),
-        );
         let doors = Doors::new(&config, sockets(), Arc::clone(&node.metrics));
         let reception = Reception {
-            router: http::router(
-                &node,
-                doors.clone(),
-                history.clone(),
-                addr,
-                connection_runtime.clone(),
-            ),
+            router: http::router(&node, doors.clone(), addr, connection_runtime.clone()),
             doors: doors.clone(),
             tls: tls.clone(),
             handshake_timeout: config.limits.handshake_timeout,
             connection_runtime: connection_runtime.clone(),
             stop: stop_http.clone(),
         };
-        node.services
-            .spawn(history.run(connection_runtime, stop_http.clone()));
+        node.services.spawn(
+            node.history
+                .clone()
+                .run(connection_runtime, stop_http.clone()),
+        );
         node.services.spawn(doors.tidy(stop_http.clone()));
         let accept = accept::run(listener, reception, node.services.clone());
         node.services.spawn(accept);

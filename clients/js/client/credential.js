@@ -93,7 +93,7 @@ export class Credential {
     const { invite, room, client = '' } = this.#options;
     const who = invite ?? subject(this.#token);
     if (!who) return;
-    this.#seat = ['rollcall:resume', this.#base, invite ? 'invite' : 'sub', who, room, client].join(' ');
+    this.#seat = ['rollcall:resume', this.#base, who, room, client].join(' ');
     this.#resume = this.#stored('sessionStorage', this.#seat);
   }
 

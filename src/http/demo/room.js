@@ -71,6 +71,7 @@ function render() {
     $('crowd').hidden = room.roster === 'full';
     const title = String(room.info.metadata.title || 'A room');
     write($('title'), title);
+    write($('room-title'), title);
     document.title = `${title} (${room.occupancy}) · Rollcall`;
     const mood = room.self?.state.mood;
     for (const button of $('moods').children) button.setAttribute('aria-pressed', String(button.dataset.mood === mood));
