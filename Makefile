@@ -1,5 +1,5 @@
 # CI calls only these. `make test` is everything, and installs what it needs on a fresh Debian machine.
-.PHONY: check fmt lint deny cargo-deny test test-rust test-doc test-browser simulate fuzz load bench bench-postgres demo tools
+.PHONY: check fmt lint deny cargo-deny test test-rust test-doc test-client test-browser simulate fuzz load bench bench-postgres demo tools
 
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -32,7 +32,7 @@ deny: cargo-deny
 cargo-deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || (set -x; CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-deny --locked --debug)
 
-test: lint deny test-rust test-doc test-browser
+test: lint deny test-rust test-doc test-client test-browser
 
 test-rust: tools
 	$(CARGO) build --workspace --all-features
@@ -70,14 +70,18 @@ fuzz:
 			-max_total_time=$(FUZZ_SECONDS) -timeout=30 -print_final_stats=1 -artifact_prefix=$(CURDIR)/target/fuzz-findings/$$target-); \
 	done
 
+# The browser client by itself: its types, its size, and its state machine against a scripted server.
+test-client: tools
+	cd clients/js && npm ci --no-audit --no-fund && npm run check && npm test
+
 ifeq ($(BROWSER_TESTS),)
 test-browser:
 	@echo "no browser tests"
 else
-test-browser: tools
+test-browser: tools test-client
 	$(CARGO) build --bin rollcall
 	cd tests/browser && if [ -f package-lock.json ]; then npm ci --no-audit --no-fund; fi
-	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test $(BROWSER_TESTS)
+	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test --test-concurrency=1 $(BROWSER_TESTS)
 endif
 
 # What is done most often, and what a connection costs, without a database or a network: some two minutes.
