@@ -59,8 +59,7 @@ test('200 members without jank', { timeout: 120_000 }, async (t) => {
     socket.send(JSON.stringify({ type: 'update', status: 'idle', state: { mood: '🙂' } }));
     if (index < 20) for (let x = 0; x < 20; x += 1) socket.send(JSON.stringify({ type: 'broadcast', event: 'cursor', payload: { x: x / 20, y: index / 20 } }));
   }
-  await here(ada, 'Guest 199').filter({ hasText: 'away' }).waitFor({ state: 'attached' });
-  assert.equal(await here(ada, 'away').count(), CROWD - 1);
+  await here(ada, 'away').nth(CROWD - 2).waitFor({ state: 'attached' });
   await shot(ada, 'crowd-desktop');
   for (const socket of crowd.slice(100)) socket.send(JSON.stringify({ type: 'leave' }));
   await at(ada, 'roster').locator('[data-departed]').nth(19).waitFor({ state: 'attached' });

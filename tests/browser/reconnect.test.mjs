@@ -64,7 +64,7 @@ test('offline and back, unseen', { timeout: 60_000 }, async () => {
   await countDepartures(bob);
 
   line.cut();
-  await at(ada, 'banner').filter({ hasText: 'cannot be reached' }).waitFor();
+  await at(ada, 'banner').filter({ hasText: 'Connection lost' }).waitFor();
   assert.equal(await here(ada, 'Bob').count(), 1, 'the roster stays');
   await accessible(ada, 'reconnecting');
   await shot(ada, 'reconnecting-phone');

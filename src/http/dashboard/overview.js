@@ -26,7 +26,7 @@ export function overview({ act, refresh }) {
     ['When', ({ at }) => when(at)],
     ['Rooms', ({ rooms }) => make('span', { title: rooms.slice(0, 20).join(', ') }, String(rooms.length)), true],
     ['Participants', ({ participants }) => String(participants), true],
-    ['', ({ dry_run }) => (dry_run ? 'only looked' : '')],
+    ['Kind', ({ dry_run }) => (dry_run ? 'only looked' : 'deleted')],
   ], { 'data-test': 'sweeps' });
   const reap = make('button', { type: 'button', 'data-test': 'reap', onclick: () => act(sweep) }, 'Look for idle rooms …');
 

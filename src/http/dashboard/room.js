@@ -11,11 +11,11 @@ export function room({ act, refresh }, id) {
 
   const people = new Table('People who ever joined', [
     ['Name', ({ name, user_id }) => make('span', { title: user_id ?? 'a guest' }, name)],
-    ['', ({ online, removed, connections }) => make('span', { class: `badge ${online ? 'on' : ''}` }, removed ? 'removed' : online ? connections > 1 ? `here, ${connections} tabs` : 'here' : 'gone')],
+    ['Presence', ({ online, removed, connections }) => make('span', { class: `badge ${online ? 'on' : ''}` }, removed ? 'removed' : online ? connections > 1 ? `here, ${connections} tabs` : 'here' : 'gone')],
     ['Last seen', ({ last_seen_at }) => (last_seen_at ? when(last_seen_at) : 'not kept')],
     ['Came by', ({ access_method }) => access_method],
     ['Joined', ({ joined_at }) => when(joined_at)],
-    ['', (person) => (person.removed
+    ['Action', (person) => (person.removed
       ? button('Restore', 'restore', () => act(() => restore(person)), { 'aria-label': `Restore ${person.name}` })
       : button('Remove …', 'remove', () => act(() => expel(person)), { 'aria-label': `Remove ${person.name}` }))],
   ], { 'data-test': 'people' });
@@ -24,7 +24,7 @@ export function room({ act, refresh }, id) {
     ['Link', ({ id }) => make('code', {}, id)],
     ['Uses', ({ uses, max_uses }) => `${uses}${max_uses ? ` of ${max_uses}` : ''}`, true],
     ['Made', ({ created_at }) => when(created_at)],
-    ['', ({ id, revoked_at, expires_at }) => {
+    ['Action', ({ id, revoked_at, expires_at }) => {
       if (revoked_at) return 'revoked';
       if (expires_at && Date.parse(expires_at) < Date.now()) return 'expired';
       return button('Revoke …', 'revoke', () => act(() => revoke(id)), { 'aria-label': `Revoke ${id}` });

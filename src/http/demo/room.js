@@ -88,7 +88,9 @@ function tick() {
   if (isAway) {
     const why = room.connection === 'connecting' ? 'Connecting …' : 'Connection lost. You see who was here.';
     const next = retryAt && retryAt - Date.now() > 1_000 ? ` Next try in ${clock(retryAt - Date.now())}.` : room.connection === 'reconnecting' ? ' Reconnecting …' : '';
-    write($('banner-text'), `${problem?.detail ?? why}${next}`);
+    // That nobody answers is what "lost" says already.
+    const said = problem?.code === 'unreachable' ? why : problem?.detail ?? why;
+    write($('banner-text'), `${said}${next}`);
   }
   const left = endsAt === null ? Infinity : endsAt - room.now();
   say($('expiring'), left < WARN_BEFORE ? `This room ends in ${clock(left)}.` : '');
