@@ -4,6 +4,8 @@ import { ago, colour, element, initials, write } from './words.js';
 
 /** So many of those who left are remembered. */
 const MOST_GONE = 20;
+/** "Guest 2" before "Guest 10". */
+const order = new Intl.Collator(undefined, { numeric: true });
 
 export class RosterView {
   #list;
@@ -26,7 +28,7 @@ export class RosterView {
 
   /** Yourself first, then by name, then whoever left. Rows of members that are the same objects as before are not touched. */
   render(room) {
-    const byName = (a, b) => (b.id === room.id) - (a.id === room.id) || a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1);
+    const byName = (a, b) => (b.id === room.id) - (a.id === room.id) || order.compare(a.name, b.name) || (a.id < b.id ? -1 : 1);
     const here = [...room.members].sort(byName);
     for (const { id } of here) this.#gone.delete(id);
     this.#arrange([...here.map((member) => this.#here(member, room)), ...[...this.#gone.values()].map((member) => this.#away(member, room))]);
