@@ -157,6 +157,7 @@ export class Connection {
     this.#welcomedAt = performance.now();
     this.#credential.keep(self.resume_token);
     const limit = Math.min(ACK_LIMIT, Math.max(interval, WAKE_LIMIT));
+    clearInterval(this.#beats);
     this.#beats = setInterval(() => this.#ask(limit), interval);
     Object.assign(this, { state: 'open', problem: null, retryAt: null });
     // The roster is there when "open" is told, and a listener may leave on seeing it.
