@@ -18,6 +18,10 @@ fmt:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && set -o pipefail && \
+		git ls-files -- $$(sed -n 's/^!//p' .dockerignore) | tar -cf - -T - | tar -xf - -C "$$copy" && \
+		echo "cargo metadata, of what .dockerignore lets into the image" && \
+		$(CARGO) metadata --no-deps --format-version 1 --manifest-path "$$copy/Cargo.toml" >/dev/null
 
 # What may come into the tree. The list of known flaws is on GitHub: where that cannot be reached the rest is checked all the same.
 deny: cargo-deny

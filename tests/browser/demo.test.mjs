@@ -82,6 +82,29 @@ test('away by hand, and by itself no more until asked', { timeout: 60_000 }, asy
   await here(bob, 'Ada').filter({ hasText: 'here' }).waitFor();
 });
 
+test('white letters show on every avatar', { timeout: 60_000 }, async () => {
+  const page = await person(browser);
+  await page.goto(server.origin);
+  const faintest = await page.evaluate(async () => {
+    const { colour } = await import('/demo/words.js');
+    const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+    // Relative luminance and contrast as WCAG 2.2 defines them.
+    const contrast = (id) => {
+      canvas.fillStyle = colour(id);
+      canvas.fillRect(0, 0, 1, 1);
+      const [red, green, blue] = [...canvas.getImageData(0, 0, 1, 1).data].map((part) => {
+        const share = part / 255;
+        return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+      });
+      return 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05);
+    };
+    const all = new Map(Array.from({ length: 3_000 }, (_, index) => [colour(`p_${index}`), contrast(`p_${index}`)]));
+    return { hues: all.size, contrast: Math.min(...all.values()) };
+  });
+  assert.equal(faintest.hues, 360);
+  assert.ok(faintest.contrast >= 4.5, `the faintest has a contrast of ${faintest.contrast.toFixed(2)}`);
+});
+
 test('`?guest=2` is somebody else in the same browser', { timeout: 60_000 }, async () => {
   const { url } = await linkInto(server, 'guests');
   const ada = await person(browser);

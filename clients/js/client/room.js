@@ -297,7 +297,7 @@ export class Room extends EventTarget {
 }
 
 /**
- * As Promise.withResolvers, which is too new for some browsers.
+ * As Promise.withResolvers, which Node 20 does not have.
  *
  * @returns {{ promise: Promise<Room>, resolve: (room: Room) => void, reject: (error: Error) => void }}
  */

@@ -18,11 +18,11 @@ export function clock(milliseconds) {
   return hours ? `${hours}:${parts.join(':')}` : parts.join(':').replace(/^0/, '');
 }
 
-/** A hue from the id, dark enough for white letters whatever the hue. */
+/** A hue from the id. OKLCH is as dark as it says at every hue (HSL is not: its yellows are too light), so white letters always show. */
 export function colour(id) {
   let hash = 0;
   for (const character of id) hash = (hash * 31 + character.charCodeAt(0)) >>> 0;
-  return `hsl(${hash % 360} 50% 34%)`;
+  return `oklch(45% 0.11 ${hash % 360})`;
 }
 
 export function initials(name) {
