@@ -93,6 +93,8 @@ test('figures and charts move', { timeout: 60_000 }, async () => {
   // The first sample is taken after five seconds, and drawn at the look after it.
   const chart = page.locator('figure', { hasText: 'Joins and leaves' }).locator('svg');
   await page.locator('svg[aria-label*="joins at most"]').waitFor({ timeout: 20_000 });
+  const drawn = await chart.evaluate((svg) => [...svg.querySelectorAll('.line, .dot')].filter(({ tagName, points }) => tagName === 'circle' || points.length > 1).length);
+  assert.equal(drawn, 3, 'joins, leaves and refusals are to be seen, from the first sample on');
   await chart.focus();
   await page.keyboard.press('ArrowLeft');
   await page.locator('figure', { hasText: 'Joins and leaves' }).locator('.reading', { hasText: /joins \d/ }).waitFor();

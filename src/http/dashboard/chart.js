@@ -31,12 +31,14 @@ export class Chart {
   #series;
   #unit;
   #title;
+  #isCounted;
   #samples = [];
   #at = null;
 
-  /** @param series [name, read(sample) → number or null] */
-  constructor(title, unit, series) {
+  /** @param series [name, read(sample) → number or null] @param isCounted whether these are whole numbers */
+  constructor(title, unit, series, isCounted = false) {
     this.#title = title;
+    this.#isCounted = isCounted;
     this.#unit = unit;
     this.#series = series;
     const keys = series.map(([name], index) => make('span', { class: `key line-${index}` }, name));
@@ -63,7 +65,9 @@ export class Chart {
     const top = ceiling(Math.max(0, ...values));
     const x = (sample) => LEFT + ((Date.parse(sample.at) - start) / (end - start)) * (WIDTH - LEFT - 4);
     const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
-    const parts = [0, top / 2, top].flatMap((value) => {
+    // There is no half a connection.
+    const ticks = this.#isCounted && top < 2 ? [0, top] : [0, top / 2, top];
+    const parts = ticks.flatMap((value) => {
       const label = draw('text', { x: LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' });
       label.textContent = short(value);
       return [draw('line', { x1: LEFT, x2: WIDTH - 4, y1: y(value), y2: y(value), class: 'grid' }), label];
@@ -75,8 +79,12 @@ export class Chart {
       parts.push(label);
     }
     this.#series.forEach(([, read], index) => {
-      const points = this.#samples.filter((sample) => this.#value(sample, read) !== null).map((sample) => `${x(sample).toFixed(1)},${y(this.#value(sample, read)).toFixed(1)}`);
-      parts.push(draw('polyline', { points: points.join(' '), class: `line line-${index}` }));
+      const points = this.#samples.filter((sample) => this.#value(sample, read) !== null).map((sample) => [x(sample).toFixed(1), y(this.#value(sample, read)).toFixed(1)]);
+      const [[cx, cy] = []] = points;
+      // No line can be seen of one point.
+      parts.push(points.length === 1
+        ? draw('circle', { cx, cy, r: 2.5, class: `dot line-${index}` })
+        : draw('polyline', { points: points.join(' '), class: `line line-${index}` }));
     });
     const at = this.#at === null ? null : this.#samples[this.#at];
     if (at) parts.push(draw('line', { x1: x(at), x2: x(at), y1: TOP, y2: HEIGHT - BOTTOM, class: 'at' }));

@@ -17,8 +17,8 @@ const TILES = [
 export function overview({ act, refresh }) {
   const tiles = TILES.map(([name, label]) => [make('dd', { 'data-test': `figure-${name}` }, '–'), label]);
   const charts = [
-    new Chart('Connections', 'connections', [['with a seat', (sample) => sample.connections], ['watching', (sample) => sample.observers]]),
-    new Chart('Joins and leaves', 'in 5 s', [['joins', (sample) => sample.joins], ['leaves', (sample) => sample.leaves], ['refused', (sample) => sample.refusals]]),
+    new Chart('Connections', 'open', [['with a seat', (sample) => sample.connections], ['watching', (sample) => sample.observers]], true),
+    new Chart('Joins and leaves', 'in 5 s', [['joins', (sample) => sample.joins], ['leaves', (sample) => sample.leaves], ['refused', (sample) => sample.refusals]], true),
     new Chart('Heartbeat delay', 'ms until a heartbeat gets its turn', [['median', (sample) => sample.heartbeat_delay_ms], ['worst', (sample) => sample.heartbeat_delay_worst_ms]]),
     new Chart('Flush', 'ms for the longest', [['flush', (sample) => sample.flush_ms]]),
   ];
