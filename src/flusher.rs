@@ -30,7 +30,7 @@ use crate::{
 const ROOM_EVERY: Duration = Duration::from_secs(60);
 /// Retries after a failed flush: soon enough to be back within 2 s of the database (TARGETS.md, "Outages").
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_CAP: Duration = Duration::from_secs(1);
+const RETRY_CAP: Duration = Duration::from_millis(500);
 
 /// Flushes, on its own schedule and when asked. Clones share it.
 #[derive(Debug, Clone)]

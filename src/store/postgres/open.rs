@@ -30,6 +30,10 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
 pub(super) const PING_LIMIT: Duration = Duration::from_secs(1);
 /// Flush and reaper do not queue behind joins, nor joins behind them; one connection each.
 const BACKGROUND_CONNECTIONS: u32 = 2;
+/// They ask again by themselves, and whoever does that gives up sooner: a try that began just before a silent network came
+/// back, and the wait after it, are to be over within 2 s (TARGETS.md, "Outages").
+const BACKGROUND_ACQUIRE_LIMIT: Duration = Duration::from_millis(1_250);
+const BACKGROUND_PING_LIMIT: Duration = Duration::from_millis(500);
 /// Connections beyond what the quiet hours need go back to the database.
 const IDLE_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// A server process grows with age, and a pooler or a balancer wants to see connections move.
@@ -76,22 +80,28 @@ pub(super) fn place(options: &PgConnectOptions) -> String {
 
 /// The pools: one for joins and requests, one for flush and reaper.
 pub(super) fn pools(options: &PgConnectOptions, connections: u32) -> (PgPool, PgPool) {
-    let pool = |connections| {
+    let pool = |connections, acquire_limit, ping_limit| {
         PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(ACQUIRE_LIMIT)
+            .acquire_timeout(acquire_limit)
             .idle_timeout(IDLE_LIMIT)
             .max_lifetime(LIFETIME)
             .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(is_alive(connection)))
+            .before_acquire(move |connection, _| Box::pin(is_alive(connection, ping_limit)))
             .connect_lazy_with(options.clone())
     };
-    (pool(connections), pool(BACKGROUND_CONNECTIONS))
+    let front = pool(connections, ACQUIRE_LIMIT, PING_LIMIT);
+    let background = pool(
+        BACKGROUND_CONNECTIONS,
+        BACKGROUND_ACQUIRE_LIMIT,
+        BACKGROUND_PING_LIMIT,
+    );
+    (front, background)
 }
 
 /// Whether a connection may be used again. Dead ones are closed without a word: the log says once that the database is away.
-async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let pinged = tokio::time::timeout(PING_LIMIT, connection.ping()).await;
+async fn is_alive(connection: &mut PgConnection, limit: Duration) -> Result<bool, sqlx::Error> {
+    let pinged = tokio::time::timeout(limit, connection.ping()).await;
     Ok(matches!(pinged, Ok(Ok(()))))
 }
 
