@@ -103,13 +103,15 @@ impl Flusher {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
+            let started = Instant::now();
             wait = match self.flush().await {
                 Ok(()) => {
                     backoff.reset();
                     jittered(self.inner.interval)
                 }
                 Err(StoreError::Superseded) => return,
-                Err(_) => backoff.next_wait(),
+                // Counted from the start of the try: one that hung has hurried nobody.
+                Err(_) => backoff.next_wait().saturating_sub(started.elapsed()),
             };
         }
     }
