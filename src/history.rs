@@ -40,7 +40,7 @@ pub struct Sample {
     pub rooms: usize,
     /// Seats, grace included.
     pub seats: usize,
-    /// Joins that were admitted by the store.
+    /// Participants who came; not another tab of theirs, nor a return within the grace.
     pub joins: u64,
     /// Participants who departed: left, timed out, or were removed.
     pub leaves: u64,

@@ -659,7 +659,6 @@ impl Shared {
     }
 
     fn depart(&self, departure: Departure) {
-        self.metrics.departed();
         self.unflushed.note(departure.room, departure.heard_at);
         self.departures.push(departure);
     }

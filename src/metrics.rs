@@ -32,6 +32,7 @@ pub struct Metrics {
     limited: Family<Labels, Counter>,
     frames_in: Counter,
     frames_out: Counter,
+    arrivals: Counter,
     departures: Counter,
     flush_seconds: Histogram,
     flushed_rows: Counter,
@@ -88,6 +89,11 @@ impl Default for Metrics {
             frames_out: metric!(
                 "frames_fanned_out",
                 "Presence and broadcast frames times their readers",
+                Counter::default()
+            ),
+            arrivals: metric!(
+                "arrivals",
+                "Participants who came, not those who came back to a seat that was kept",
                 Counter::default()
             ),
             departures: metric!(
@@ -148,6 +154,11 @@ impl Metrics {
         if !LET_IN.contains(&outcome) {
             self.refusals.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A participant took a seat that nobody held for them.
+    pub fn arrived(&self) {
+        self.arrivals.inc();
     }
 
     /// A participant departed.
@@ -224,7 +235,7 @@ impl Metrics {
     /// What was counted since the start.
     pub fn totals(&self) -> Totals {
         Totals {
-            joins: self.joins.get_or_create(&[("outcome", "admitted")]).get(),
+            joins: self.arrivals.get(),
             leaves: self.departures.get(),
             refusals: self.refusals.load(Ordering::Relaxed),
             frames: self.frames_in.get(),
@@ -262,7 +273,7 @@ const LET_IN: [&str; 3] = ["admitted", "resumed", "observing"];
 /// Counts since the start.
 #[derive(Debug, Clone, Copy)]
 pub struct Totals {
-    /// Joins that the store admitted.
+    /// Participants who came.
     pub joins: u64,
     /// Participants who departed.
     pub leaves: u64,

@@ -288,6 +288,9 @@ impl Room {
             Arc::clone(&sitting.look),
         );
         inner.roster.set(id, look);
+        if !was_held {
+            shared.metrics.arrived();
+        }
         if let Some(lost) = resumes {
             inner.doubt(lost, id, shared);
         }
@@ -837,6 +840,7 @@ impl Inner {
         if sitting.look.state != StateText::empty() {
             shared.states.lock().insert(sitting.pulse.key, None);
         }
+        shared.metrics.departed();
         shared.depart(Departure {
             room: self.row.key,
             seen: Seen {

@@ -41,6 +41,11 @@ async fn joins_leaves_and_refusals_are_in_the_sample_of_their_time() {
     let invite = server.invite("lobby").await;
     let ada = server.join(&invite, "Ada").await;
     let bob = server.join(&invite, "Bob").await;
+    // Another tab, and a reload, bring nobody.
+    let resume = format!("resume={}", bob.resume_token());
+    server.connect(&resume).await.leave().await;
+    bob.drop_dead();
+    let bob = server.connect(&resume).await;
     assert!(server.try_connect("invite=nonsense").await.is_err());
     let first = after(&server, 1).await[0].clone();
     assert_eq!(

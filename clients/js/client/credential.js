@@ -3,6 +3,8 @@
 import { RefusedError } from './refusal.js';
 
 const PROTOCOL = 'rollcall.v1';
+/** Nobody waits for a backend of theirs for longer; a while later it is asked again. */
+const TOKEN_LIMIT = 30_000;
 
 /**
  * How to ask for one connection, by WebSocket or by fetch.
@@ -65,8 +67,11 @@ export class Credential {
    * @throws {RefusedError} what the application refused with, or `token_unavailable`
    */
   async renew(reason, signal) {
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(TOKEN_LIMIT)]);
     try {
-      const token = await this.#options.getToken?.({ reason, signal });
+      const asked = this.#options.getToken?.({ reason, signal: limited });
+      const late = new Promise((_, reject) => limited.addEventListener('abort', () => reject(limited.reason)));
+      const token = await Promise.race([asked, late]);
       if (!token) throw new TypeError('getToken gave no token');
       return this.#token = token;
     } catch (error) {

@@ -183,6 +183,21 @@ for (const [name, getToken] of Object.entries(NO_TOKEN)) {
   });
 }
 
+scripted('getToken that never answers is given 30 s, then asked again', async (world) => {
+  const signals = [];
+  const room = world.join({ getToken: ({ signal }) => {
+    signals.push(signal);
+    return signals.length > 1 ? jwt({ sub: 'ada' }) : new Promise(() => {});
+  } });
+  await world.tick(29_999);
+  assert.equal(room.problem, null);
+  await world.tick(1);
+  assert.equal(room.problem.code, 'token_unavailable');
+  assert.ok(signals[0].aborted);
+  assert.equal(await world.next(), 500);
+  assert.equal(world.sockets.length, 1);
+});
+
 scripted('getToken may refuse', async (world) => {
   const refusal = new RefusedError({ code: 'signed_out', status: 403, detail: 'Sign in first.' });
   const room = world.join({ getToken: async () => { throw refusal; } });

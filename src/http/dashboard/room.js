@@ -4,6 +4,8 @@ import { get, post, remove, roomPath } from './api.js';
 import { confirm } from './dialog.js';
 import { Table, make, span, when } from './parts.js';
 
+/** The longest page there is. Rooms with more people are looked at by the API. */
+const MOST = 1_000;
 const button = (name, test, onclick, more = {}) => make('button', { type: 'button', class: 'small', 'data-test': test, onclick, ...more }, name);
 
 export function room({ act, refresh }, id) {
@@ -30,6 +32,8 @@ export function room({ act, refresh }, id) {
       return button('Revoke …', 'revoke', () => act(() => revoke(id)), { 'aria-label': `Revoke ${id}` });
     }],
   ], { 'data-test': 'invites' });
+
+  const more = make('p', { class: 'note', hidden: true }, `These are the first ${MOST} of them: the API has everybody.`);
 
   async function touch() {
     await post(roomPath(id, 'touch'));
@@ -80,7 +84,7 @@ export function room({ act, refresh }, id) {
     make('h1', {}, id),
     make('p', { class: 'actions' }, button('Touch', 'touch', () => act(touch)), button('New link', 'new-invite', () => act(invite)), button('Close …', 'close', () => act(close), { class: 'small danger' })),
     make('section', { class: 'card' }, make('h2', {}, 'Room'), facts),
-    make('section', { class: 'card' }, make('h2', {}, 'People'), people.element),
+    make('section', { class: 'card' }, make('h2', {}, 'People'), people.element, more),
     make('section', { class: 'card' }, make('h2', {}, 'Links'), invites.element));
 
   return {
@@ -89,9 +93,9 @@ export function room({ act, refresh }, id) {
     async load() {
       const details = await get(roomPath(id));
       const expiry = await get(roomPath(id, 'expiry'));
-      const here = await get(`${roomPath(id, 'presence')}?limit=1000`);
-      const ever = await get(`${roomPath(id, 'participants')}?limit=1000`);
-      const links = await get(`${roomPath(id, 'invites')}?limit=1000`);
+      const here = await get(`${roomPath(id, 'presence')}?limit=${MOST}`);
+      const ever = await get(`${roomPath(id, 'participants')}?limit=${MOST}`);
+      const links = await get(`${roomPath(id, 'invites')}?limit=${MOST}`);
       const known = [
         ['Here now', String(details.online)], ['Observers', String(details.observers)],
         ['Expires', expiry.expired ? 'has expired' : expiry.seconds_remaining === null ? 'not while somebody is here' : `in ${span(expiry.seconds_remaining)}`],
@@ -102,6 +106,7 @@ export function room({ act, refresh }, id) {
       const connections = new Map(here.items.map((member) => [member.id, member.connections]));
       const byPresence = (a, b) => b.online - a.online || (a.last_seen_at < b.last_seen_at ? 1 : -1);
       people.fill(ever.items.map((person) => ({ ...person, connections: connections.get(person.id) ?? 0 })).sort(byPresence), (person) => person.id);
+      more.hidden = ever.next_cursor === null;
       invites.fill(links.items, (link) => link.id);
     },
   };
