@@ -18,6 +18,7 @@ export async function person(browser, options = {}) {
   const context = await browser.newContext({ ...DESKTOP, ...options });
   const page = await context.newPage();
   page.errors = [];
+  page.colorScheme = options.colorScheme ?? null;
   page.on('pageerror', (error) => page.errors.push(error.message));
   page.on('console', (message) => {
     const isRefusal = /^(Failed to load resource|WebSocket connection to)/.test(message.text());
@@ -59,7 +60,7 @@ export async function accessible(page, what) {
     const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
     assert.deepEqual(told, [], `${what}, ${colorScheme}`);
   }
-  await page.emulateMedia({ colorScheme: null });
+  await page.emulateMedia({ colorScheme: page.colorScheme });
 }
 
 /** A room and a link into it, made as an application would. */
