@@ -66,7 +66,7 @@ export class Chart {
     const x = (sample) => LEFT + ((Date.parse(sample.at) - start) / (end - start)) * (WIDTH - LEFT - 4);
     const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
     // There is no half a connection.
-    const ticks = this.#isCounted && top < 2 ? [0, top] : [0, top / 2, top];
+    const ticks = this.#isCounted && top % 2 ? [0, top] : [0, top / 2, top];
     const parts = ticks.flatMap((value) => {
       const label = draw('text', { x: LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' });
       label.textContent = short(value);

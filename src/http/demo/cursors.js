@@ -27,7 +27,7 @@ export function cursors(table, room) {
     event.preventDefault();
     point(place.x + step[0], place.y + step[1]);
     // Who moves by keys sees no pointer of their own.
-    move('self', 'you', place);
+    move(room.id, 'you', place);
   });
 
   room.on('broadcast', ({ from, event, payload }) => {
