@@ -1,3 +1,4 @@
+'use client';
 // React bindings: a room for a tree of components, which re-render only for what they read.
 
 import { createContext, createElement, useCallback, useContext, useEffect, useRef, useState, useSyncExternalStore } from 'react';
@@ -64,7 +65,17 @@ export function useMembers() {
 
 /** One member, or null. @param {string | null} id */
 export function useMember(id) {
-  return useRoomValue(ROSTER, (room) => room.members.find((member) => member.id === id) ?? null, null);
+  return useRoomValue(ROSTER, (room) => (id === null ? null : byId(room.members).get(id) ?? null), null);
+}
+
+/** @type {WeakMap<readonly Member[], Map<string, Member>>} */
+const indexes = new WeakMap();
+
+/** One index for each list: a page with a `useMember` for everybody would else look through it once for each. @param {readonly Member[]} members */
+function byId(members) {
+  let index = indexes.get(members);
+  if (!index) indexes.set(members, index = new Map(members.map((member) => [member.id, member])));
+  return index;
 }
 
 /** Oneself as the others see one, or null. */

@@ -31,7 +31,8 @@ export class Activity {
       if (this.status === 'idle') this.#look();
     };
     const onVisibility = () => {
-      this.#seen = Date.now();
+      // Whoever is away already does not come back by a screen that goes dark.
+      if (!document.hidden || this.status === 'active') this.#seen = Date.now();
       this.#look();
     };
     const options = { signal: life, capture: true, passive: true };

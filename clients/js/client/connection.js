@@ -1,6 +1,6 @@
 // One seat's way to the server: connects, finds out why it may not, comes back, and notices when nobody answers.
 
-import { RefusedError, closedWith, comesBack, verdict } from './refusal.js';
+import { RefusedError, closedWith, comesBack, isSeatGone, verdict } from './refusal.js';
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
@@ -56,7 +56,8 @@ export class Connection {
   #welcomedAt = 0;
   #mayHurry = false;
   #isRenewed = false;
-  #isSuspended = false;
+  /** When the attempt did that is under way. */
+  #began = 0;
 
   /** @param {import('./credential.js').Credential} credential @param {Owner} owner */
   constructor(credential, owner) {
@@ -85,6 +86,7 @@ export class Connection {
   /** Goes, or goes on, at once. */
   async attempt() {
     const { signal } = this.#next();
+    this.#began = performance.now();
     this.#away(this.problem, null);
     // Whoever is told may leave.
     if (signal.aborted) return;
@@ -96,11 +98,16 @@ export class Connection {
     }
   }
 
-  /** Something happened that may have changed the network: waits no longer, unless the server said how long; else asks whether it is there. */
+  /**
+   * Something happened that may have changed the network: asks whether the server is there, or waits no longer, neither for its
+   * turn, unless the server said how long, nor for an attempt that may hang.
+   */
   wake() {
-    const isDue = this.#mayHurry || (this.retryAt ?? 0) <= Date.now();
-    if (this.#isSuspended || (this.#timer && isDue)) this.attempt();
-    else if (this.state === 'open') this.#ask(WAKE_LIMIT);
+    const isDue = this.#timer
+      ? this.#mayHurry || /** @type {number} */ (this.retryAt) <= Date.now()
+      : performance.now() - this.#began > WAKE_LIMIT;
+    if (this.state === 'open') this.#ask(WAKE_LIMIT);
+    else if (isDue && this.state !== 'closed') this.attempt();
   }
 
   /** Leaves for good. */
@@ -198,12 +205,12 @@ export class Connection {
     const { signal } = this.#step;
     try {
       await verdict(access, signal);
-      const detail = 'The server lets you in, but the connection does not open. A proxy may be in the way.';
+      const detail = 'The connection does not open. A proxy may be in the way.';
       throw new RefusedError({ code: 'upgrade_missing', status: 0, detail });
     } catch (error) {
       if (signal.aborted) return;
       const refusal = /** @type {RefusedError} */ (error);
-      if (refusal.status === 401 && access.isResume) {
+      if (access.isResume && isSeatGone(refusal)) {
         this.#credential.keep(null);
         this.attempt();
       } else if (refusal.status !== 401 || !this.#renew()) {
@@ -240,7 +247,8 @@ export class Connection {
     // It holds none, and is not to forget what the server asked for.
     if (this.#timer && !this.#mayHurry) return;
     this.#next();
-    this.#isSuspended = true;
+    // Nothing is under way: any wake is due.
+    this.#began = -Infinity;
     this.#away(null, null);
   }
 
@@ -260,7 +268,6 @@ export class Connection {
     clearTimeout(this.#doubt);
     clearInterval(this.#beats);
     this.#timer = this.#doubt = undefined;
-    this.#isSuspended = false;
     if (this.#socket) {
       if (performance.now() - this.#welcomedAt > GOOD_AFTER) this.#failures = 0;
       this.#owner.lost();

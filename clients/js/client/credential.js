@@ -72,9 +72,10 @@ export class Credential {
       const asked = this.#options.getToken?.({ reason, signal: limited });
       const late = new Promise((_, reject) => limited.addEventListener('abort', () => reject(limited.reason)));
       const token = await Promise.race([asked, late]);
-      if (!token) throw new TypeError('getToken gave no token');
+      if (!token) throw token;
       return this.#token = token;
     } catch (error) {
+      signal.throwIfAborted();
       if (error instanceof RefusedError) throw error;
       const detail = 'The application gave no access token.';
       throw new RefusedError({ code: 'token_unavailable', status: 0, detail }, { cause: error });

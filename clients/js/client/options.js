@@ -15,7 +15,7 @@
 
 /**
  * @typedef {object} Habits
- * @property {State} [state] the participant's state at first
+ * @property {object} [state] the participant's state at first
  * @property {StatusWish} [status] by default `auto`: idle by itself
  * @property {number | false} [idleAfter] milliseconds without input until `auto` means idle, by default 5 minutes
  * @property {number | false} [idleAfterHidden] the same for a page that is not to be seen, by default 1 minute

@@ -6,7 +6,7 @@ const BURST = 50;
 /** Patches that nobody has confirmed are kept one by one up to this many, then merged as far as that goes. */
 const MOST_WAITING = 1_000;
 
-/** Broadcasts of so many kinds may wait for their turn. */
+/** So many broadcasts may wait for their turn. */
 const MOST_SLOTS = 100;
 
 /** @typedef {import('./options.js').State} State */
@@ -18,7 +18,7 @@ export class Outbox {
   #send;
   #updateInterval;
   #isOpen = false;
-  /** @type {Map<string, Slot>} */
+  /** By what replaces what waits; '' is the update. @type {Map<unknown, Slot>} */
   #slots = new Map();
   #tokens = BURST;
   #filled = performance.now();
@@ -41,10 +41,9 @@ export class Outbox {
     this.#updateInterval = updateInterval;
   }
 
-  /** @param {State} given */
+  /** @param {object} given */
   update(given) {
-    // As the server will read it, and whatever the application does with it later.
-    const patch = JSON.parse(JSON.stringify(given));
+    const patch = copy(given);
     this.#state = merge(this.#state, patch);
     add(this.#waiting, patch, 0);
     this.#queue('', { type: 'update' }, this.#updateInterval);
@@ -63,9 +62,10 @@ export class Outbox {
    * @returns {boolean}
    */
   broadcast(event, payload, { to, throttle = 0 }) {
-    const key = JSON.stringify([event, to]);
+    // Only what is throttled replaces its like.
+    const key = throttle ? JSON.stringify([event, to]) : {};
     if (!this.#isOpen || (this.#slots.size >= MOST_SLOTS && !this.#slots.has(key))) return false;
-    this.#queue(key, { type: 'broadcast', event, payload, to }, throttle);
+    this.#queue(key, copy({ type: 'broadcast', event, payload, to }), throttle);
     return true;
   }
 
@@ -77,15 +77,16 @@ export class Outbox {
    */
   open(isResumed, state) {
     this.#isOpen = true;
+    this.#tokens = BURST;
     this.#marks = [];
-    /** Merged as far as that goes: one by one they may be more than the server takes. @type {State[]} */
-    const patches = [];
-    for (const patch of isResumed ? this.#pending() : [this.#state]) add(patches, patch, 0);
+    // Another connection may have held the seat: what was deleted meanwhile is deleted again.
+    const patches = [...(isResumed ? [] : [this.#state]), ...this.#pending()];
     this.#waiting = [];
     this.#unconfirmed = [];
-    for (const patch of patches) if (Object.keys(patch).length) this.#sendPatch(patch);
+    for (const patch of patches) if (Object.keys(patch).length) add(this.#waiting, patch, 0);
     if (this.#status !== 'active') this.#send({ type: 'update', status: this.#status });
     if (isResumed && state) this.learn(state);
+    if (this.#waiting.length) this.#queue('', { type: 'update' }, this.#updateInterval);
   }
 
   /** The server has this state of ours: another connection, or one before, may have changed it. @param {State} state */
@@ -122,7 +123,7 @@ export class Outbox {
     this.#send({ type: 'update', state: patch });
   }
 
-  /** @param {string} key @param {ClientMessage} message @param {number} every milliseconds between two */
+  /** @param {unknown} key @param {ClientMessage} message @param {number} every milliseconds between two */
   #queue(key, message, every) {
     const slot = this.#slots.get(key);
     this.#slots.set(key, { message, every, sent: slot?.sent ?? -Infinity });
@@ -136,14 +137,13 @@ export class Outbox {
     this.#filled = now;
     let next = Infinity;
     for (const [key, slot] of this.#slots) {
-      const early = slot.sent + slot.every - now;
-      if (!slot.message) {
-        if (early <= 0) this.#slots.delete(key);
-        continue;
+      let wait = Math.max(slot.sent + slot.every - now, slot.message ? ((1 - this.#tokens) * 1000) / RATE : 0);
+      if (wait <= 0 && slot.message) {
+        this.#go(slot, now);
+        wait = slot.every;
       }
-      const wait = Math.max(early, ((1 - this.#tokens) * 1000) / RATE);
-      if (wait > 0) next = Math.min(next, wait);
-      else this.#go(slot, now);
+      if (wait > 0 || slot.message) next = Math.min(next, wait);
+      else this.#slots.delete(key);
     }
     if (next < Infinity) this.#timer = setTimeout(() => this.#pump(), next);
   }
@@ -157,12 +157,16 @@ export class Outbox {
       this.#tokens -= 1;
       return this.#send(message);
     }
-    for (const patch of this.#waiting.splice(0)) {
+    for (const patch of this.#waiting.splice(0, this.#tokens)) {
       this.#tokens -= 1;
       this.#sendPatch(patch);
     }
+    if (this.#waiting.length) slot.message = message;
   }
 }
+
+/** As the server will read it, whatever the application does with it later. @template T @param {T} value @returns {any} */
+const copy = (value) => JSON.parse(JSON.stringify(value));
 
 /** @param {unknown} value @returns {value is State} */
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);

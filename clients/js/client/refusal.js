@@ -7,8 +7,8 @@ const VERDICT_LIMIT = 10_000;
 const FINAL = {
   1002: ['protocol_error', 'This page broke the protocol.'],
   1007: ['not_utf8', 'This page sent text that is not UTF-8.'],
-  1009: ['too_large', 'This page sent a message that is too large.'],
-  4400: ['bad_messages', 'This page sent too many messages that the server could not read.'],
+  1009: ['too_large', 'This page sent too large a message.'],
+  4400: ['bad_messages', 'This page sent too many bad messages.'],
   4401: ['token_expired', 'Your access has expired.'],
   4403: ['removed', 'You were removed from this room.'],
   4404: ['room_closed', 'This room was closed.'],
@@ -37,6 +37,13 @@ export class RefusedError extends Error {
     return !status || status === 408 || status === 429 || (status >= 500 && status < 600);
   }
 }
+
+/**
+ * Whether a resume was refused for its seat, which says nothing about what one came with. Not so a removal.
+ *
+ * @param {RefusedError} refusal
+ */
+export const isSeatGone = ({ status }) => [401, 404, 410].includes(status);
 
 /**
  * What a client does after a close with this code: the protocol's table.
@@ -71,7 +78,7 @@ export async function verdict({ url, headers }, signal) {
     const answer = await response.json();
     if (answer.verdict === 'admit') return answer.room;
     // A proxy's or a stranger's answer is not a verdict.
-    if (typeof answer.code !== 'string' || answer.status !== response.status) throw new TypeError('not a problem');
+    if (typeof answer.code !== 'string' || answer.status !== response.status) throw answer;
     const seconds = Number(response.headers.get('retry-after'));
     throw new RefusedError({ retry_after_ms: seconds ? seconds * 1000 : undefined, ...answer });
   } catch (error) {

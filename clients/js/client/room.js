@@ -6,7 +6,7 @@ import { Credential } from './credential.js';
 import { EventQueue } from './queue.js';
 import { checkEntrance } from './options.js';
 import { Outbox } from './outbox.js';
-import { verdict } from './refusal.js';
+import { isSeatGone, verdict } from './refusal.js';
 import { Roster } from './roster.js';
 
 /** @typedef {import('./wire.js').ServerMessage} ServerMessage */
@@ -57,8 +57,7 @@ export async function ask(options) {
   try {
     return await verdict(access, signal);
   } catch (error) {
-    // The seat of before is gone, which says nothing about a new one.
-    if (!access.isResume || /** @type {any} */ (error).status !== 401) throw error;
+    if (!access.isResume || !isSeatGone(/** @type {any} */ (error))) throw error;
     credential.keep(null);
     return verdict(await credential.access(signal), signal);
   }
@@ -79,7 +78,20 @@ export class Room extends EventTarget {
   /** How far the server's clock is ahead of ours, in milliseconds. */
   #ahead = 0;
   #heardAt = '';
-  #opened = withResolvers();
+  /** @type {(room: Room) => void} */
+  #open = () => {};
+  /** @type {(why: Error) => void} */
+  #refuse = () => {};
+  /**
+   * Resolves at the first welcome; rejects when there will be none.
+   *
+   * @readonly
+   * @type {Promise<Room>}
+   */
+  opened = new Promise((resolve, reject) => {
+    this.#open = resolve;
+    this.#refuse = reject;
+  });
   /** @type {Set<EventQueue>} */
   #queues = new Set();
 
@@ -102,7 +114,7 @@ export class Room extends EventTarget {
     });
     this.#activity = new Activity(options, (status) => this.#outbox.setStatus(status), this.#connection.life);
     // Whoever does not look at it is told by `refused`.
-    this.#opened.promise.catch(() => {});
+    this.opened.catch(() => {});
     if (signal?.aborted) this.leave();
     else this.#connection.attempt();
     signal?.addEventListener('abort', () => this.leave(), { signal: this.#connection.life });
@@ -134,13 +146,10 @@ export class Room extends EventTarget {
   /** When it tries again, as `Date.now()` counts; null while it does not wait. */
   get retryAt() { return this.#connection.retryAt; }
 
-  /** Resolves at the first welcome; rejects when there will be none. */
-  get opened() { return this.#opened.promise; }
-
   /** The server's time in milliseconds, as far as this clock can tell. */
   now() { return Date.now() + this.#ahead; }
 
-  /** Merges into one's own state (RFC 7396): null deletes. Kept until it can be sent, and sent again to a new seat. @param {State} patch */
+  /** Merges into one's own state (RFC 7396): null deletes. Kept until it can be sent, and sent again to a new seat. @param {object} patch */
   update(patch) {
     if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) throw new TypeError('a patch is an object');
     this.#outbox.update(patch);
@@ -152,7 +161,7 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Says something to everybody else here, at most once and never later.
+   * Says something to everybody else here, at most once, in order, and only over the connection there is.
    *
    * @param {string} event 1 to 64 characters
    * @param {unknown} [payload]
@@ -164,7 +173,7 @@ export class Room extends EventTarget {
     return this.#outbox.broadcast(event, payload, options);
   }
 
-  /** Waits no longer for the next attempt, unless the server said how long. */
+  /** Waits no longer, unless the server said how long. */
   retry() {
     this.#connection.wake();
   }
@@ -237,7 +246,7 @@ export class Room extends EventTarget {
     this.#outbox.open(resumed, this.self?.state);
     this.#synced(changes, resumed);
     if (isOther) this.#tell('room', room);
-    this.#opened.resolve(this);
+    this.#open(this);
   }
 
   /** @param {Extract<ServerMessage, { type: 'sync' }>} message */
@@ -279,7 +288,7 @@ export class Room extends EventTarget {
   /** @param {import('./refusal.js').RefusedError | null} refusal */
   #over(refusal) {
     if (refusal) this.#tell('refused', refusal);
-    this.#opened.reject(refusal ?? new DOMException('The room was left.', 'AbortError'));
+    this.#refuse(refusal ?? new DOMException('The room was left.', 'AbortError'));
     for (const queue of this.#queues) queue.end(refusal);
   }
 
@@ -294,16 +303,4 @@ export class Room extends EventTarget {
     for (const queue of this.#queues) queue.push(/** @type {any} */ ({ type, detail }));
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/**
- * As Promise.withResolvers, which Node 20 does not have.
- *
- * @returns {{ promise: Promise<Room>, resolve: (room: Room) => void, reject: (error: Error) => void }}
- */
-function withResolvers() {
-  /** @type {any} */
-  const resolvers = {};
-  resolvers.promise = new Promise((resolve, reject) => Object.assign(resolvers, { resolve, reject }));
-  return resolvers;
 }

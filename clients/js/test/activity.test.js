@@ -45,6 +45,16 @@ scripted('idle a minute after the page was hidden, active when it is seen', asyn
   assert.deepEqual(statuses(world), ['idle', 'active']);
 });
 
+scripted('who is away does not come back by a screen that goes dark', async (world) => {
+  await world.enter();
+  await pass(world, 5 * MINUTE);
+  world.see(false);
+  await pass(world, 10 * MINUTE);
+  assert.deepEqual(statuses(world), ['idle']);
+  world.see(true);
+  assert.deepEqual(statuses(world), ['idle', 'active']);
+});
+
 scripted('a page that is hidden from the start', async (world) => {
   world.document.hidden = true;
   await world.enter();

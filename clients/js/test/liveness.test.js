@@ -111,6 +111,27 @@ scripted('a wake does nothing while an attempt is under way', async (world) => {
   assert.equal(world.sockets.length, 1);
 });
 
+for (const [name, wake] of Object.entries(WAKES)) {
+  scripted(`${name} does not wait for an attempt that hangs`, async (world) => {
+    const room = world.join();
+    await world.tick(3_001);
+    wake(world, room);
+    await world.tick();
+    assert.deepEqual([world.sockets.length, world.sockets[0].closedWith], [2, 4000]);
+    wake(world, room);
+    await world.tick();
+    assert.equal(world.sockets.length, 2, 'the next is given its time');
+  });
+}
+
+scripted('a room that was left does not wake', async (world) => {
+  const room = await world.enter();
+  room.leave();
+  await world.tick(10_000);
+  for (const wake of Object.values(WAKES)) wake(world, room);
+  assert.equal(await world.next(), null);
+});
+
 scripted('a page that is not to be seen does not wake', async (world) => {
   await world.enter();
   world.socket.end(1006);

@@ -91,6 +91,33 @@ scripted('a resume that is refused with 401 tries the first credential, once', a
   assert.equal(room.problem.code, 'credential_invalid');
 });
 
+for (const [resumed, invited] of [['room_not_found', 'invite_expired'], ['room_expired', 'invite_expired']]) {
+  scripted(`a resume that is refused with ${resumed} has the link say what became of it`, async (world) => {
+    const room = await world.enter();
+    world.socket.end(1006);
+    await world.next();
+    world.answerOnce(problem(resumed).status, problem(resumed));
+    world.answer(410, problem(invited));
+    world.socket.end();
+    assert.equal(await world.next(), 0);
+    world.socket.end();
+    assert.equal(await world.next(), null);
+    assert.deepEqual(room.told('refused').map(({ code }) => code), [invited]);
+    assert.deepEqual(world.asked.map(({ url }) => url.searchParams.has('resume')), [true, false]);
+  });
+}
+
+scripted('who was removed does not come back as somebody new', async (world) => {
+  const room = await world.enter();
+  world.socket.end(1006);
+  await world.next();
+  world.answer(403, problem('removed'));
+  world.socket.end();
+  assert.equal(await world.next(), null);
+  assert.deepEqual(room.told('refused').map(({ code }) => code), ['removed']);
+  assert.equal(world.asked.length, 1);
+});
+
 scripted('401 has getToken asked once more', async (world) => {
   const reasons = [];
   const getToken = ({ reason }) => jwt({ sub: 'ada', call: reasons.push(reason) });

@@ -86,6 +86,28 @@ scripted('what is sent again fits what the server takes at once', async (world) 
   assert.equal(applied(world.socket).count, 299);
 });
 
+scripted('nor is anything lost that does not go into one patch', async (world) => {
+  const room = await world.enter();
+  world.socket.end(1006);
+  // A field that is an object now and none then: what merges into it differs.
+  for (let count = 0; count < 150; count += 1) room.update({ sel: count % 2 ? { from: count } : null, page: count });
+  await world.next();
+  world.socket.welcome({ resumed: true });
+  assert.ok(world.socket.sent.length <= 50, `${world.socket.sent.length} messages at once`);
+  await world.tick(10_000);
+  assert.deepEqual(applied(world.socket), { sel: { from: 149 }, page: 149 });
+});
+
+scripted('what was deleted meanwhile is deleted of a seat that another connection held', async (world) => {
+  const room = await world.enter({ state: { page: 1, typing: true } });
+  world.socket.end(1006);
+  room.update({ typing: null });
+  await world.next();
+  const state = { page: 1, typing: true };
+  world.socket.welcome({ resumed: false, members: [member('me', { state })] });
+  assert.deepEqual(applied(world.socket, state), { page: 1 });
+});
+
 scripted('updates within the interval are one', async (world) => {
   const room = await world.enter({ updateInterval: 200 });
   room.update({ a: 1 });
@@ -210,6 +232,47 @@ scripted('broadcasts come in bursts of 50, then 25 a second', async (world) => {
   assert.equal(said(world.socket).length, 75);
   await world.tick(1000);
   assert.equal(said(world.socket).length, 90);
+});
+
+scripted('without a throttle every one is sent, in order', async (world) => {
+  const room = await world.enter();
+  const lines = Array.from({ length: 90 }, (_, line) => line);
+  for (const line of lines) assert.equal(room.broadcast('chat', line), true);
+  await world.tick(2_000);
+  assert.deepEqual(said(world.socket).map(({ payload }) => payload), lines);
+});
+
+scripted('more than may wait is refused, and goes again later', async (world) => {
+  const room = await world.enter();
+  const taken = Array.from({ length: 200 }, (_, line) => room.broadcast('chat', line)).filter(Boolean);
+  assert.equal(taken.length, 150, '50 at once, 100 that wait');
+  await world.tick(1_000);
+  assert.equal(room.broadcast('chat', 'again'), true);
+  await world.tick(10_000);
+  assert.equal(said(world.socket).length, 151);
+});
+
+scripted('places of what was throttled are free again', async (world) => {
+  const room = await world.enter();
+  for (let id = 0; id < 100; id += 1) assert.equal(room.broadcast('wave', id, { to: [`p${id}`], throttle: 5_000 }), true);
+  assert.equal(room.broadcast('chat'), false);
+  await world.tick(10_000);
+  assert.equal(room.broadcast('chat'), true);
+});
+
+scripted('what waits is what it was when it was given, and what JSON cannot say is thrown', async (world) => {
+  const room = await world.enter();
+  const point = { x: 1 };
+  room.broadcast('cursor', point, { throttle: 100 });
+  point.x = 2;
+  room.broadcast('cursor', point, { throttle: 100 });
+  point.x = 3;
+  await world.tick(100);
+  assert.deepEqual(said(world.socket).map(({ payload }) => payload.x), [1, 2]);
+  assert.throws(() => room.broadcast('big', 1n, { throttle: 100 }), TypeError);
+  room.update({ a: 1 });
+  await world.tick(100);
+  assert.deepEqual(states(world.socket), [{ a: 1 }]);
 });
 
 scripted('nothing is said while it is not open, and nothing later', async (world) => {

@@ -126,13 +126,23 @@ scripted('ask rejects with the refusal', async (world) => {
   await assert.rejects(ask(INVITE), { code: 'unreachable', status: 0 });
 });
 
-scripted('ask does without a seat that is gone', async (world) => {
-  await world.enter();
-  const { room } = golden('server/welcome');
-  world.answerOnce(401, { ...golden('problem-codes').find(({ code }) => code === 'credential_invalid'), detail: '' });
-  world.answer(200, { verdict: 'admit', room });
-  assert.deepEqual(await ask(INVITE), room);
-  assert.deepEqual(world.asked.map(({ url }) => [url.searchParams.has('resume'), url.searchParams.has('invite')]), [[true, false], [false, true]]);
+for (const seatIs of ['credential_invalid', 'room_not_found', 'room_expired']) {
+  scripted(`ask does without a seat that is gone: ${seatIs}`, async (world) => {
+    await world.enter();
+    const { room } = golden('server/welcome');
+    const problem = golden('problem-codes').find(({ code }) => code === seatIs);
+    world.answerOnce(problem.status, { ...problem, detail: '' });
+    world.answer(200, { verdict: 'admit', room });
+    assert.deepEqual(await ask(INVITE), room);
+    assert.deepEqual(world.asked.map(({ url }) => [url.searchParams.has('resume'), url.searchParams.has('invite')]), [[true, false], [false, true]]);
+  });
+}
+
+scripted('ask that is given up while the application makes a token', async () => {
+  const controller = new AbortController();
+  const asked = ask({ url: INVITE.url, getToken: () => new Promise(() => {}), signal: controller.signal });
+  controller.abort();
+  await assert.rejects(asked, { name: 'AbortError' });
 });
 
 scripted('ask can be given up', async (world) => {
