@@ -240,16 +240,14 @@ impl Admission {
     /// # Cancel safety
     /// Dropped on the way, an admission that was committed ends as a departure.
     pub async fn decide(&self, ask: Ask) -> Result<Admitted, Problem> {
-        let decided = self.decide_uncounted(ask).await;
-        self.inner.metrics.joined(match &decided {
-            Ok(admitted) => match &admitted.entry {
-                Entry::Seat(seat) if seat.is_resumed() => "resumed",
-                Entry::Seat(_) => "admitted",
-                Entry::Watch(_) => "observing",
-            },
-            Err(problem) => problem.code.as_str(),
+        let admitted = self.decide_uncounted(ask).await?;
+        // Refusals are counted where they are answered: most come before this.
+        self.inner.metrics.admitted(match &admitted.entry {
+            Entry::Seat(seat) if seat.is_resumed() => "resumed",
+            Entry::Seat(_) => "admitted",
+            Entry::Watch(_) => "observing",
         });
-        decided
+        Ok(admitted)
     }
 
     async fn decide_uncounted(&self, ask: Ask) -> Result<Admitted, Problem> {

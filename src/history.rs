@@ -36,7 +36,7 @@ pub struct Sample {
     pub connections: i64,
     /// Connections that watch.
     pub observers: i64,
-    /// Rooms in memory.
+    /// Rooms in memory: those with seats, and those that are only watched.
     pub rooms: usize,
     /// Seats, grace included.
     pub seats: usize,
@@ -44,7 +44,7 @@ pub struct Sample {
     pub joins: u64,
     /// Participants who departed: left, timed out, or were removed.
     pub leaves: u64,
-    /// Joins that were refused.
+    /// Upgrades that were refused, for whatever reason.
     pub refusals: u64,
     /// Frames received, heartbeats among them.
     pub frames: u64,
@@ -80,9 +80,15 @@ impl History {
         }
     }
 
-    /// The samples of the last hour, oldest first.
-    pub fn samples(&self) -> Vec<Sample> {
-        self.samples.lock().iter().copied().collect()
+    /// The samples of the last hour, or those of them after one with this `at`; oldest first.
+    pub fn samples(&self, after: Option<Timestamp>) -> Vec<Sample> {
+        let samples = self.samples.lock();
+        // The wall clock may have been set back: the latest come last all the same.
+        let is_new = |sample: &&Sample| after.is_none_or(|after| sample.at > after);
+        let new = samples.iter().rev().take_while(is_new);
+        let mut new: Vec<Sample> = new.copied().collect();
+        new.reverse();
+        new
     }
 
     /// Takes samples until stopped.
@@ -122,7 +128,7 @@ impl History {
             at: self.clock.now(),
             connections: self.metrics.connections.get(),
             observers: self.metrics.observers.get(),
-            rooms: self.hub.live(),
+            rooms: self.hub.rooms(),
             seats: self.hub.seats(),
             joins: now.joins - before.joins,
             leaves: now.leaves - before.leaves,

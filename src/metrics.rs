@@ -11,7 +11,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use rollcall_protocol::Timestamp;
+use rollcall_protocol::{ProblemCode, Timestamp};
 
 use crate::hub::Ending;
 
@@ -148,12 +148,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A join was decided: `admitted`, `resumed`, `observing`, or a problem's code.
-    pub fn joined(&self, outcome: &'static str) {
-        self.joins.get_or_create(&[("outcome", outcome)]).inc();
-        if !LET_IN.contains(&outcome) {
-            self.refusals.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Somebody was let in: `admitted`, `resumed` or `observing`.
+    pub fn admitted(&self, how: &'static str) {
+        self.joins.get_or_create(&[("outcome", how)]).inc();
+    }
+
+    /// Somebody who asked for an upgrade was refused.
+    pub fn refused(&self, code: ProblemCode) {
+        self.joins
+            .get_or_create(&[("outcome", code.as_str())])
+            .inc();
+        self.refusals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A participant took a seat that nobody held for them.
@@ -266,9 +271,6 @@ impl Metrics {
         text
     }
 }
-
-/// Outcomes of a join that are no refusal.
-const LET_IN: [&str; 3] = ["admitted", "resumed", "observing"];
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy)]

@@ -40,10 +40,11 @@ pub(super) async fn connect(
     let head = Head::of(&app, peer.ip(), &request);
     let wish = wish(&request);
     let closes = matches!(wish, Ok(Wish::Enter(_))) && wants_close(head.query());
-    let answer = match wish {
+    let count = |problem: &Problem| app.metrics.refused(problem.code);
+    let answer = match wish.inspect_err(count) {
         Err(problem) => Err(problem),
         Ok(Wish::Ask) => look(&app, &head).await,
-        Ok(Wish::Enter(key)) => match enter(&app, &head).await {
+        Ok(Wish::Enter(key)) => match enter(&app, &head).await.inspect_err(count) {
             Ok((admitted, hold)) => Ok(upgrade::seat(&app, admitted, hold, &key, &mut request)),
             Err(problem) if closes => {
                 Ok(refuse_by_close(&app, &head, &problem, &key, &mut request))

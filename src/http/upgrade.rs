@@ -85,7 +85,6 @@ pub(super) fn refuse(
     key: &HeaderValue,
     request: &mut Request,
 ) -> Response {
-    app.metrics.joined(problem.code.as_str());
     let upgraded = hyper::upgrade::on(&mut *request);
     let frame = CloseFrame {
         code: problem.code.close_code().into(),

@@ -1,12 +1,13 @@
 //! The last hour, as the dashboard asks for it; and the pages that the binary serves.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, str::FromStr, sync::Arc, time::Duration};
 
-use rollcall::{clock::Clock, store::memory::MemoryStore};
+use rollcall::{clock::Clock, history, store::memory::MemoryStore};
+use rollcall_protocol::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{self, TestServer};
+use crate::harness::{self, TestServer, token_for};
 
 /// A server whose hours pass at once.
 async fn timeless() -> TestServer {
@@ -46,7 +47,15 @@ async fn joins_leaves_and_refusals_are_in_the_sample_of_their_time() {
     server.connect(&resume).await.leave().await;
     bob.drop_dead();
     let bob = server.connect(&resume).await;
-    assert!(server.try_connect("invite=nonsense").await.is_err());
+    // Refused by the store, for the token itself, and at the door before anybody looked.
+    let forged = token_for("eve", "lobby").replace('.', ".e30.");
+    for query in [
+        "invite=nonsense",
+        &format!("token={forged}"),
+        "invite=a&token=b",
+    ] {
+        assert!(server.try_connect(query).await.is_err(), "{query}");
+    }
     let first = after(&server, 1).await[0].clone();
     assert_eq!(
         [
@@ -60,13 +69,14 @@ async fn joins_leaves_and_refusals_are_in_the_sample_of_their_time() {
         [
             &json!(2),
             &json!(0),
-            &json!(1),
+            &json!(3),
             &json!(2),
             &json!(1),
             &json!(2)
         ]
     );
-    assert!(first["heartbeat_delay_ms"].as_f64() <= first["heartbeat_delay_worst_ms"].as_f64());
+    let delay = |name: &str| first[name].as_f64().expect(name);
+    assert!(delay("heartbeat_delay_ms") <= delay("heartbeat_delay_worst_ms"));
 
     bob.leave().await;
     server.flush().await;
@@ -89,7 +99,18 @@ async fn joins_leaves_and_refusals_are_in_the_sample_of_their_time() {
 async fn an_hour_is_kept_and_no_more() {
     let server = timeless().await;
     tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
-    assert_eq!(samples(&server).await.len(), 720);
+    let kept = samples(&server).await;
+    assert_eq!(kept.len(), 720);
+    let at = |index: usize| Timestamp::from_str(kept[index]["at"].as_str().unwrap()).unwrap();
+    let age = server.clock.now().saturating_since(at(719));
+    assert!(age <= 2 * history::EVERY, "the latest are {age:?} old");
+    assert!(at(719).saturating_since(at(0)) < Duration::from_secs(3600));
+
+    let path = format!("/v1/admin/history?after={}", at(717));
+    let newer = server.get(&path).await.body["samples"].clone();
+    assert_eq!(newer, json!(kept[718..]));
+    let refused = server.get("/v1/admin/history?after=noon").await;
+    assert_eq!(refused.code(), "bad_request");
     server.stop().await;
 }
 
@@ -154,26 +175,30 @@ fn read(svg: &str) -> String {
 #[tokio::test]
 async fn the_client_is_served_to_pages_of_any_site() {
     let server = TestServer::start().await;
-    let answer = server.get("/client.js").await;
-    assert_eq!(answer.headers["access-control-allow-origin"], "*");
-    assert_eq!(
-        answer.headers["cross-origin-resource-policy"],
-        "cross-origin"
-    );
-    let text = answer.body.as_str().unwrap();
-    let imports: Vec<&str> = text
-        .split("from '.")
-        .skip(1)
-        .map(|rest| rest.split('\'').next().unwrap())
-        .collect();
-    assert!(!imports.is_empty());
-    for path in imports {
-        let module = server.get(path).await;
-        assert_eq!(module.status, 200, "{path}");
-        assert_eq!(
-            module.headers["content-type"],
-            "text/javascript; charset=utf-8"
-        );
+    let mut seen = BTreeSet::new();
+    let mut wanted = vec!["/client.js".to_owned()];
+    while let Some(path) = wanted.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let answer = server.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(header("content-type"), "text/javascript; charset=utf-8");
+        assert_eq!(header("access-control-allow-origin"), "*");
+        assert_eq!(header("cross-origin-resource-policy"), "cross-origin");
+        let (folder, _) = path.rsplit_once('/').unwrap();
+        let imports = answer.body.as_str().unwrap().split("from './").skip(1);
+        wanted.extend(imports.map(|rest| format!("{folder}/{}", rest.split('\'').next().unwrap())));
     }
+    let modules = std::fs::read_dir("clients/js/client").unwrap();
+    let is_module = |name: &String| name.ends_with(".js");
+    let named = modules.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut written: BTreeSet<String> = named
+        .filter(is_module)
+        .map(|name| format!("/client/{name}"))
+        .collect();
+    written.insert("/client.js".to_owned());
+    assert_eq!(seen, written);
     server.stop().await;
 }

@@ -3,14 +3,14 @@
 use axum::{
     Json,
     extract::State,
-    http::header,
+    http::{Uri, header},
     response::{IntoResponse, Response},
 };
 use rollcall_protocol::RoomId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Answer, Body, List};
+use super::extract::{Answer, Body, List, bad};
 use crate::{
     history::{self, Sample},
     http::App,
@@ -119,12 +119,17 @@ pub(super) struct History {
     samples: Vec<Sample>,
 }
 
-/// What the last hour was like on this node; nothing before its start.
-#[utoipa::path(get, path = "/v1/admin/history", responses((status = 200, body = History)))]
-pub(super) async fn history(State(app): State<App>) -> Answer<Json<History>> {
+/// What the last hour was like on this node; nothing before its start. `after` asks only for what is newer than a sample's `at`.
+#[utoipa::path(get, path = "/v1/admin/history", params(("after" = Option<String>, Query)), responses((status = 200, body = History)))]
+pub(super) async fn history(State(app): State<App>, uri: Uri) -> Answer<Json<History>> {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let after = form_urlencoded::parse(query)
+        .find_map(|(key, value)| (key == "after").then(|| value.parse()))
+        .transpose()
+        .map_err(|_| bad("\"after\" must be a time such as 2026-01-31T12:00:00.000Z."))?;
     Ok(Json(History {
         interval_seconds: history::EVERY.as_secs(),
-        samples: app.history.samples(),
+        samples: app.history.samples(after),
     }))
 }
 
