@@ -123,5 +123,5 @@ load:
 
 # A server on loopback in dev mode with a database of its own; open the address in two windows.
 demo:
-	@echo "open http://127.0.0.1:8080/ in two windows"
+	@echo "open http://127.0.0.1:8080/, and its links in two browsers or with ?guest=2 at the end"
 	$(CARGO) run --release -- --database-url sqlite://$(CURDIR)/target/demo.db

@@ -77,12 +77,12 @@ test('nothing without the key', { timeout: 60_000 }, async () => {
   assert.deepEqual(page.errors, []);
 });
 
-test('in dev mode no key is asked for', { timeout: 60_000 }, async () => {
+test('in dev mode no key is asked for', { timeout: 60_000 }, async (t) => {
   const open = await start();
+  t.after(() => open.stop());
   const page = await person(browser);
   await page.goto(`${open.origin}/admin`);
   await at(page, 'figure-connections').filter({ hasText: '0' }).waitFor();
-  await open.stop();
 });
 
 test('figures and charts move', { timeout: 60_000 }, async () => {

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { PHONE, accessible, at, comeIn, countDepartures, departures, here, launch, linkInto, person, shot } from './people.mjs';
+import { PHONE, accessible, at, comeIn, countDepartures, departures, gone, here, launch, linkInto, person, shot } from './people.mjs';
 import { start } from './server.mjs';
 
 let server;
@@ -117,14 +117,82 @@ test('`?guest=2` is somebody else in the same browser', { timeout: 60_000 }, asy
   assert.equal(await here(ada, 'Ada').count(), 1, 'the link opened twice is one guest');
 });
 
-test('a room with an end counts down to it, and says that it has come', { timeout: 60_000 }, async () => {
+test('a reload goes back into the room one is in, and into no other', { timeout: 60_000 }, async () => {
+  const { url } = await linkInto(server, 'known');
+  const other = await linkInto(server, 'unknown');
+  const ada = await person(browser);
+  await comeIn(ada, url, 'Ada');
+  await ada.reload();
+  await here(ada, 'Ada').waitFor();
+  await at(ada, 'leave').click();
+  await ada.reload();
+  await at(ada, 'join').waitFor();
+  await ada.goto(other.url);
+  assert.equal(await at(ada, 'name').inputValue(), 'Ada');
+  await ada.reload();
+  await at(ada, 'join').waitFor();
+  const { occupancy } = await server.get('/v1/rooms/unknown/presence');
+  assert.equal(occupancy, 0, 'nobody came in who did not say so');
+});
+
+test('whoever left comes back in by a button', { timeout: 60_000 }, async () => {
+  const { url } = await linkInto(server, 'revolving');
+  const ada = await person(browser);
+  const bob = await person(browser);
+  await comeIn(ada, url, 'Ada');
+  await comeIn(bob, url, 'Bob');
+  for (let count = 0; count < 2; count += 1) {
+    await at(ada, 'leave').click();
+    await at(ada, 'problem-title').filter({ hasText: 'You left' }).waitFor();
+    await gone(bob, 'Ada').waitFor();
+    await at(ada, 'retry').click();
+    await here(bob, 'Ada').waitFor();
+    await here(ada, 'Ada').waitFor();
+  }
+  await at(ada, 'table').focus();
+  await ada.keyboard.press('ArrowRight');
+  await bob.locator('.cursor', { hasText: 'Ada' }).waitFor();
+  assert.equal(await ada.locator('.cursor').count(), 1);
+  assert.deepEqual(ada.errors, []);
+});
+
+test('a limit that makes no sense is shown where it hides', { timeout: 60_000 }, async () => {
+  const page = await person(browser);
+  await page.goto(server.origin);
+  await page.locator('#limits summary').click();
+  await at(page, 'max-participants').fill('0');
+  await page.locator('#limits summary').click();
+  await at(page, 'make-room').click();
+  await at(page, 'max-participants').waitFor();
+  assert.ok(await page.locator('#limits').evaluate(({ open }) => open));
+});
+
+test('a second guest in one browser is a link away', { timeout: 60_000 }, async () => {
+  const ada = await person(browser);
+  await ada.goto(server.origin);
+  await at(ada, 'make-room').click();
+  await at(ada, 'enter-guest').waitFor();
+  const [other] = await Promise.all([ada.waitForEvent('popup'), at(ada, 'enter-guest').click()]);
+  await at(ada, 'enter-room').click();
+  for (const [page, name] of [[ada, 'Ada'], [other, 'Zoe']]) {
+    await at(page, 'name').fill(name);
+    await at(page, 'join').click();
+  }
+  await here(ada, 'Zoe').waitFor();
+  await here(other, 'Ada').waitFor();
+});
+
+test('a room with an end counts down to it, and says that it has come', { timeout: 60_000 }, async (t) => {
   const brief = await start('--heartbeat-interval', '500ms', '--heartbeat-timeout', '2s', '--flush-interval', '500ms', '--expiry-warning', '1m');
+  t.after(() => brief.stop());
   const { url } = await linkInto(brief, 'brief', { max_age_seconds: 6 });
   const ada = await person(browser);
+  await ada.clock.install();
   await comeIn(ada, url, 'Ada');
   await at(ada, 'expiring').filter({ hasText: /This room ends in 0:0\d/ }).waitFor();
   await shot(ada, 'ending-desktop');
   await at(ada, 'problem-title').filter({ hasText: 'This room has ended' }).waitFor();
+  await ada.clock.runFor(3_000);
+  assert.equal(await at(ada, 'expiring').isVisible(), false, 'what is over is not counted down to');
   assert.deepEqual(ada.errors, []);
-  await brief.stop();
 });

@@ -5,8 +5,9 @@ import { test } from 'node:test';
 import WebSocket from 'ws';
 import { start } from './server.mjs';
 
-test('a client of another language joins and heartbeats', { timeout: 30_000 }, async () => {
+test('a client of another language joins and heartbeats', { timeout: 30_000 }, async (t) => {
   const server = await start();
+  t.after(() => server.stop());
   await server.post('/v1/rooms', { id: 'room' });
   const { token } = await server.post('/v1/rooms/room/invites');
   const url = `${server.origin.replace('http', 'ws')}/v1/connect?invite=${token}&name=Node`;
@@ -29,5 +30,4 @@ test('a client of another language joins and heartbeats', { timeout: 30_000 }, a
   assert.equal(socket.protocol, 'rollcall.v1');
   assert.equal(code, 1000);
   assert.ok(heard.includes('heartbeat_ack'));
-  await server.stop();
 });

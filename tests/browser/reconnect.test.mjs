@@ -53,11 +53,12 @@ async function wire(origin) {
   };
 }
 
-test('offline and back, unseen', { timeout: 60_000 }, async () => {
+test('offline and back, unseen', { timeout: 60_000 }, async (t) => {
   const { url } = await linkInto(server, 'offline');
   const bob = await person(browser);
   await comeIn(bob, url, 'Bob');
   const line = await wire(server.origin);
+  t.after(() => line.close());
   const ada = await person(browser, PHONE);
   await comeIn(ada, url.replace(server.origin, line.origin), 'Ada');
   await here(bob, 'Ada').waitFor();
@@ -75,7 +76,6 @@ test('offline and back, unseen', { timeout: 60_000 }, async () => {
   assert.equal(await departures(bob), 0);
   assert.equal(await gone(bob, 'Ada').count(), 0);
   assert.deepEqual([...ada.errors, ...bob.errors], []);
-  line.close();
 });
 
 test('a browser that is offline says so, and comes back', { timeout: 60_000 }, async () => {
@@ -88,18 +88,21 @@ test('a browser that is offline says so, and comes back', { timeout: 60_000 }, a
   await at(ada, 'banner').waitFor({ state: 'hidden' });
 });
 
-test('"try now" does not wait', { timeout: 60_000 }, async () => {
+test('"try now" does not wait', { timeout: 60_000 }, async (t) => {
   const { url } = await linkInto(server, 'try-now');
   const line = await wire(server.origin);
+  t.after(() => line.close());
   const ada = await person(browser);
+  await ada.clock.install();
   await comeIn(ada, url.replace(server.origin, line.origin), 'Ada');
   line.cut();
   await at(ada, 'banner').filter({ hasText: /Next try in/ }).waitFor();
+  // From here on nothing on the page happens by itself.
+  await ada.clock.pauseAt(await ada.evaluate(() => Date.now() + 10));
   await shot(ada, 'reconnecting-desktop');
   line.mend();
   await at(ada, 'try-now').click();
   await at(ada, 'banner').waitFor({ state: 'hidden' });
-  line.close();
 });
 
 test('a new server in place of the old one is nobody leaving', { timeout: 90_000 }, async () => {

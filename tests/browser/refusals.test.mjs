@@ -114,3 +114,15 @@ test('a server that is busy is asked again by itself', { timeout: 60_000 }, asyn
   isBusy = false;
   await at(guest, 'name').waitFor();
 });
+
+test('whoever waits at the door outlives the server', { timeout: 60_000 }, async (t) => {
+  const brief = await start();
+  t.after(() => brief.stop());
+  const { url } = await linkInto(brief, 'patience');
+  const guest = await person(browser);
+  await guest.route('**/v1/connect?*', (route) => route.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify({ status: 503, code: 'draining', detail: 'The server is going away.', retry_after_ms: 500 }) }), { times: 1 });
+  await guest.goto(url);
+  await at(guest, 'problem-title').filter({ hasText: 'Back in a moment' }).waitFor();
+  await brief.restart(() => at(guest, 'problem-title').filter({ hasText: 'Nobody answers' }).waitFor());
+  await at(guest, 'name').waitFor();
+});

@@ -39,6 +39,11 @@ export async function start(...more) {
 
   return {
     origin,
+    async get(path) {
+      const response = await fetch(origin + path);
+      assert.ok(response.ok, `${path}: ${response.status}`);
+      return response.json();
+    },
     async post(path, body = {}, headers = {}) {
       const response = await fetch(origin + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
       assert.ok(response.ok, `${path}: ${response.status}`);

@@ -7,7 +7,8 @@ const FADE_AFTER = 5_000;
 const STEP = 0.03;
 const KEYS = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
 
-export function cursors(table, room) {
+/** Until the signal is aborted. */
+export function cursors(table, room, signal) {
   const shown = new Map();
   let place = { x: 0.5, y: 0.5 };
 
@@ -19,8 +20,8 @@ export function cursors(table, room) {
     const box = table.getBoundingClientRect();
     point((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   };
-  table.addEventListener('pointermove', follow);
-  table.addEventListener('pointerdown', follow);
+  table.addEventListener('pointermove', follow, { signal });
+  table.addEventListener('pointerdown', follow, { signal });
   table.addEventListener('keydown', (event) => {
     const step = KEYS[event.key];
     if (!step) return;
@@ -28,7 +29,8 @@ export function cursors(table, room) {
     point(place.x + step[0], place.y + step[1]);
     // Who moves by keys sees no pointer of their own.
     move(room.id, 'you', place);
-  });
+  }, { signal });
+  signal.addEventListener('abort', () => { for (const id of [...shown.keys()]) remove(id); });
 
   room.on('broadcast', ({ from, event, payload }) => {
     if (event !== 'cursor' || !Number.isFinite(payload?.x) || !Number.isFinite(payload?.y)) return;

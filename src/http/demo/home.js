@@ -3,6 +3,7 @@
 import { invitePanel } from './invite.js';
 
 const LOOK_EVERY = 5_000;
+const MOST_LISTED = 20;
 const $ = (id) => document.getElementById(id);
 const showLink = invitePanel($('made'));
 
@@ -40,6 +41,9 @@ function fail(error) {
   $('failure').hidden = !error;
 }
 
+// A browser says nothing of a field that it cannot show.
+$('make').addEventListener('invalid', () => { $('limits').open = true; }, true);
+
 $('make').addEventListener('submit', async (event) => {
   event.preventDefault();
   fail(null);
@@ -52,6 +56,7 @@ $('make').addEventListener('submit', async (event) => {
     const link = await invite(room.id);
     showLink(link);
     $('enter').href = link;
+    $('enter-guest').href = `${link}?guest=2`;
     $('made').hidden = false;
     $('made-title').focus();
     await list();
@@ -65,8 +70,9 @@ $('make').addEventListener('submit', async (event) => {
 const rows = new Map();
 
 async function list() {
-  const { items } = await call('/v1/rooms?limit=20');
+  const { items, next_cursor } = await call(`/v1/rooms?limit=${MOST_LISTED}`);
   $('rooms').hidden = items.length === 0;
+  $('more-rooms').hidden = next_cursor === null;
   const ids = new Set(items.map((room) => room.id));
   for (const [id, { item }] of rows) {
     if (ids.has(id)) continue;

@@ -49,10 +49,10 @@ const PAGES = {
 const OTHER = ['alert', 'Something went wrong', 'Try again, or ask for a new link.', true];
 
 /**
- * Fills the page with a refusal. Where waiting may help, it counts down to the next try, which the browser makes by itself.
+ * Fills the page with a refusal. Where waiting may help, it counts down to the next try, which the page makes by itself.
  *
  * @param {{ code: string, detail: string, isPassing?: boolean, retryAfter?: number }} refusal
- * @param {(again: boolean) => void} retry
+ * @param {() => void} retry
  */
 export function showRefusal(page, { code, detail, isPassing, retryAfter }, retry) {
   const [picture, title, advice, mayRetry] = PAGES[code] ?? OTHER;
@@ -61,25 +61,32 @@ export function showRefusal(page, { code, detail, isPassing, retryAfter }, retry
   find('title').textContent = title;
   find('detail').textContent = code === 'left' ? advice : detail;
   find('advice').textContent = code === 'left' ? '' : advice;
+  const isNews = find('code').textContent !== code;
   find('code').textContent = code;
   const button = page.querySelector('#retry');
+  let timer;
   button.hidden = !mayRetry;
   const words = code === 'left' ? 'Come back in' : 'Try again';
   button.textContent = words;
-  button.onclick = retry;
+  button.onclick = again;
   document.title = `${title} · Rollcall`;
-  find('title').focus();
+  // Trying again by itself, it must not take people away from where they are.
+  if (isNews) find('title').focus();
   if (!isPassing) return;
   const due = Date.now() + (retryAfter ?? 5_000);
-  const timer = setInterval(count, 250);
+  timer = setInterval(count, 250);
+  count();
+
   function count() {
     const left = due - Date.now();
     button.textContent = left > 0 ? `${words} (${clock(left)})` : words;
-    if (left > 0) return;
+    if (left <= 0) again();
+  }
+
+  function again() {
     clearInterval(timer);
     retry();
   }
-  count();
 }
 
 function draw(line) {

@@ -18,6 +18,8 @@ const guest = new URLSearchParams(location.search).get('guest');
 const announce = announcer($('live'));
 const roster = new RosterView($('roster'));
 const showLink = invitePanel($('invite'));
+/** One stay in the room, until it is over. */
+let stay = new AbortController();
 let room = null;
 let endsAt = null;
 
@@ -31,14 +33,20 @@ function lastPart(path) {
 }
 
 /** Where the browser keeps nothing, a name is typed again. */
-function kept(key, value) {
+function kept(key, value, area = 'localStorage') {
   try {
-    if (value !== undefined) localStorage.setItem(key, value);
-    return localStorage.getItem(key) ?? '';
+    const storage = globalThis[area];
+    if (value !== undefined) storage.setItem(key, value);
+    return storage.getItem(key) ?? '';
   } catch {
     return '';
   }
 }
+
+const remembered = (name) => kept(`rollcall-demo-name:${guest ?? ''}`, name);
+
+/** Whether this tab is in the room, so that a reload goes back in and does not stand at the door. */
+const isIn = (value) => kept(`rollcall-demo-in:${invite} ${guest ?? ''}`, value, 'sessionStorage');
 
 function entrance(name) {
   if (guest === null) return { invite, name };
@@ -46,16 +54,21 @@ function entrance(name) {
   return { invite, name, client: kept(key) || kept(key, crypto.getRandomValues(new Uint32Array(4)).join('-')) };
 }
 
+/** One of the parts, or none. */
 function show(id) {
   for (const part of ['door', 'room', 'problem']) $(part).hidden = part !== id;
+  if (id !== 'problem') write($('problem-code'), '');
 }
 
-function refuse(error) {
-  say($('banner-text'));
+/** It is over, or never began; `retry` is what may be tried. */
+function refuse(error, retry = begin) {
+  stay.abort();
+  isIn('');
+  endsAt = null;
   $('banner').hidden = true;
   say($('expiring'));
   show('problem');
-  showRefusal($('problem'), error, () => location.reload());
+  showRefusal($('problem'), error, retry);
 }
 
 /** At most once a frame, however much happens. */
@@ -78,6 +91,20 @@ function render() {
   });
 }
 
+function whyAway() {
+  const { problem } = room;
+  // That nobody answers is what "lost" says already.
+  if (problem && problem.code !== 'unreachable') return problem.detail;
+  return room.connection === 'connecting' ? 'Connecting …' : 'Connection lost. You see who was here.';
+}
+
+/** Says once what the banner goes on saying. */
+function told(before, connection) {
+  if (connection === 'reconnecting' && before === 'open') announce(whyAway());
+  if (connection === 'open' && before === 'reconnecting') announce('You are connected again.');
+  return connection;
+}
+
 /** What has a time in it is looked at every second. */
 function tick() {
   const { retryAt, problem } = room;
@@ -86,19 +113,24 @@ function tick() {
   $('room').classList.toggle('stale', room.connection === 'reconnecting');
   $('try-now').hidden = retryAt === null || problem?.retryAfter !== undefined;
   if (isAway) {
-    const why = room.connection === 'connecting' ? 'Connecting …' : 'Connection lost. You see who was here.';
     const next = retryAt && retryAt - Date.now() > 1_000 ? ` Next try in ${clock(retryAt - Date.now())}.` : room.connection === 'reconnecting' ? ' Reconnecting …' : '';
-    // That nobody answers is what "lost" says already.
-    const said = problem?.code === 'unreachable' ? why : problem?.detail ?? why;
-    write($('banner-text'), `${said}${next}`);
+    write($('banner-text'), `${whyAway()}${next}`);
   }
   const left = endsAt === null ? Infinity : endsAt - room.now();
   say($('expiring'), left < WARN_BEFORE ? `This room ends in ${clock(left)}.` : '');
 }
 
 function enter(name) {
+  show(null);
+  stay = new AbortController();
   room = join(entrance(name));
-  cursors($('table'), room);
+  isIn('yes');
+  $('idle').setAttribute('aria-pressed', 'false');
+  $('leave').onclick = () => {
+    room.leave();
+    refuse({ code: 'left' }, () => enter(name));
+  };
+  cursors($('table'), room, stay.signal);
   showLink(location.origin + location.pathname);
   room.on('sync', () => {
     show('room');
@@ -118,13 +150,17 @@ function enter(name) {
     roster.left(member);
     announce(`${member.name} left`);
   });
-  room.on('connection', tick);
+  let before = room.connection;
+  room.on('connection', (connection) => {
+    before = told(before, connection);
+    if (connection !== 'closed') tick();
+  });
   room.on('error', ({ code, detail }) => console.warn(`${code}: ${detail}`));
-  room.on('refused', refuse);
+  room.on('refused', (error) => refuse(error));
   tick();
-  setInterval(tick, 1_000);
   // "3 min ago" grows older by itself.
-  setInterval(render, 15_000);
+  const timers = [setInterval(tick, 1_000), setInterval(render, 15_000)];
+  stay.signal.addEventListener('abort', () => timers.forEach(clearInterval));
 }
 
 for (const [mood, word] of MOODS) {
@@ -145,8 +181,7 @@ $('door').addEventListener('submit', (event) => {
   event.preventDefault();
   const name = $('name').value.trim();
   if (!name) return;
-  kept(`rollcall-name:${guest ?? ''}`, name);
-  $('door').hidden = true;
+  remembered(name);
   enter(name);
 });
 
@@ -158,24 +193,20 @@ $('idle').addEventListener('click', () => {
 
 $('try-now').addEventListener('click', () => room.retry());
 
-$('leave').addEventListener('click', () => {
-  room.leave();
-  refuse({ code: 'left' });
-});
-
-// The link is asked before a name is: nobody should introduce themselves to a closed door.
-const remembered = kept(`rollcall-name:${guest ?? ''}`);
-const wasReloaded = performance.getEntriesByType('navigation')[0]?.type === 'reload';
-if (wasReloaded && remembered) {
-  enter(remembered);
-} else {
+/** The link is asked before a name is: nobody should introduce themselves to a closed door. */
+async function begin() {
   try {
-    const { metadata } = await ask(entrance(remembered || 'Guest'));
+    const { metadata } = await ask(entrance(remembered() || 'Guest'));
     $('title').textContent = String(metadata.title ?? '');
-    $('name').value = remembered;
+    document.title = 'Come in · Rollcall';
+    $('name').value = remembered();
     show('door');
     $('name').focus();
   } catch (error) {
     refuse(error);
   }
 }
+
+const wasReloaded = performance.getEntriesByType('navigation')[0]?.type === 'reload';
+if (wasReloaded && isIn() && remembered()) enter(remembered());
+else await begin();
