@@ -79,6 +79,7 @@ macro_rules! dashboard_file {
 /// The operator's pages. They hold nothing: what they show they ask the management API for, with the operator's key.
 const DASHBOARD: &[Asset] = &[
     Asset::own("/admin", include_str!("dashboard/index.html")),
+    Asset::own("/admin/", include_str!("dashboard/index.html")),
     dashboard_file!("api.js"),
     dashboard_file!("chart.js"),
     dashboard_file!("dashboard.css"),

@@ -139,6 +139,7 @@ test('somebody is removed, and let back in', { timeout: 60_000 }, async () => {
   await at(page, 'confirm').click();
   assert.equal(await guest.closed, 4403);
   await row(page, 'people', 'Mallory').filter({ hasText: 'removed' }).waitFor();
+  await page.waitForFunction(() => document.activeElement.dataset.test === 'restore');
   assert.equal((await enter(token, 'Mallory')).outcome, 403);
   await at(page, 'restore').click();
   await at(page, 'remove').waitFor();
@@ -155,6 +156,78 @@ test('somebody is removed, and let back in', { timeout: 60_000 }, async () => {
   const { body } = await ask('/v1/rooms/stage/participants');
   assert.deepEqual(body.items.map(({ removed }) => removed), [false]);
   assert.equal((await enter(token, 'Mallory')).outcome, 410);
+  assert.deepEqual(page.errors, []);
+});
+
+test('no button is replaced or moved under a finger', { timeout: 60_000 }, async (t) => {
+  const { token, guest: zoe } = await occupied('moving', 'Zoe');
+  const ada = await enter(token, 'Ada');
+  // Whoever is heard of last takes turns.
+  const beats = [zoe, ada].map(({ socket }, index) => setInterval(() => socket.send('{"type":"heartbeat"}'), 110 + 40 * index));
+  t.after(() => beats.forEach(clearInterval));
+  const page = await operator('#/rooms/moving');
+  const button = await row(page, 'people', 'Ada').locator('button').elementHandle();
+  await button.focus();
+  const names = () => at(page, 'people').locator('tbody tr td:first-child').allTextContents();
+  for (let look = 0; look < 2; look += 1) {
+    await page.waitForResponse((response) => response.url().includes('/moving/invites'));
+    assert.deepEqual(await names(), ['Ada', 'Zoe']);
+    assert.ok(await button.evaluate((element) => element.isConnected && element === document.activeElement));
+  }
+});
+
+test('whoever is here is shown, however many came before', { timeout: 60_000 }, async () => {
+  const { guest } = await occupied('old', 'Mallory');
+  const page = await operator('');
+  // As of a room in which a thousand others were first.
+  await page.route('**/participants?*', (route) => route.fulfill({ json: { items: [], next_cursor: 'more' } }));
+  await page.goto(`${server.origin}/admin#/rooms/old`);
+  await row(page, 'people', 'Mallory').filter({ hasText: 'here' }).waitFor();
+  await page.getByText('These are the first 1000').waitFor();
+  await at(page, 'remove').click();
+  await at(page, 'confirm').click();
+  assert.equal(await guest.closed, 4403);
+});
+
+test('what failed is said until something else is done, and looking again says nothing of it', { timeout: 60_000 }, async () => {
+  const { guest } = await occupied('failing', 'Ada');
+  const page = await operator('#/rooms/failing');
+  const away = { status: 503, contentType: 'application/problem+json', body: JSON.stringify({ status: 503, code: 'store_unavailable', detail: 'The store is away.' }) };
+  await page.route('**/touch', (route) => route.fulfill(away), { times: 1 });
+  await at(page, 'touch').click();
+  await at(page, 'failure').filter({ hasText: 'The store is away.' }).waitFor();
+  await page.waitForResponse((response) => response.url().includes('/failing/invites'));
+  assert.ok(await at(page, 'failure').isVisible());
+  await at(page, 'touch').click();
+  await at(page, 'news').filter({ hasText: 'counts as used' }).waitFor();
+  await at(page, 'failure').waitFor({ state: 'hidden' });
+
+  // A link is shown once: whatever goes wrong afterwards.
+  await page.route('**/expiry', (route) => route.fulfill(away));
+  await at(page, 'new-invite').click();
+  await at(page, 'news').filter({ hasText: '/join/' }).waitFor();
+  await at(page, 'trouble').filter({ hasText: 'The store is away.' }).waitFor();
+  guest.socket.terminate();
+});
+
+test('rooms by the page', { timeout: 60_000 }, async () => {
+  const page = await operator('#/rooms');
+  for (let number = 0; number < 100; number += 1) await server.post('/v1/rooms', { id: `page-${number}` }, auth);
+  await page.reload();
+  const shown = () => at(page, 'rooms').locator('tbody tr').count();
+  const ends = async () => [await at(page, 'earlier').isDisabled(), await at(page, 'later').isDisabled()];
+  await at(page, 'rooms').locator('tbody tr').nth(49).waitFor();
+  assert.deepEqual(await ends(), [true, false]);
+  while (!(await ends())[1]) {
+    const first = await at(page, 'rooms').locator('tbody tr').first().getAttribute('data-key');
+    await at(page, 'later').click();
+    await page.waitForFunction((key) => document.querySelector('[data-test="rooms"] tbody tr').dataset.key !== key, first);
+  }
+  assert.ok(await shown() <= 50);
+  assert.deepEqual(await ends(), [false, true]);
+  await at(page, 'earlier').click();
+  await page.waitForFunction(() => !document.querySelector('[data-test="later"]').disabled);
+  assert.equal(await shown(), 50);
   assert.deepEqual(page.errors, []);
 });
 
@@ -177,9 +250,9 @@ test('idle rooms are shown before they are deleted', { timeout: 60_000 }, async 
   assert.equal((await ask('/v1/rooms/forgotten')).status, 200, 'only looked');
   await shot(page, 'dashboard-reap');
   await at(page, 'confirm').click();
-  await at(page, 'news').filter({ hasText: 'Deleted 1 rooms' }).waitFor();
+  await at(page, 'news').filter({ hasText: /^Deleted 1 room with / }).waitFor();
   assert.equal((await ask('/v1/rooms/forgotten')).status, 404);
-  await at(page, 'sweeps').locator('tbody tr').first().waitFor();
+  await row(page, 'sweeps', 'deleted').waitFor();
   await at(page, 'reap').click();
   await at(page, 'news').filter({ hasText: 'There is no idle room.' }).waitFor();
   assert.deepEqual(page.errors, []);
@@ -191,6 +264,8 @@ test('a room that is not there says so; on a phone, by night', { timeout: 60_000
   await at(page, 'key').fill(KEY);
   await at(page, 'enter').click();
   await at(page, 'trouble').filter({ hasText: 'Room not found' }).waitFor();
+  await page.goto(`${server.origin}/admin/#/rooms/%E0`);
+  await at(page, 'trouble').filter({ hasText: 'The id in the address is not valid' }).waitFor();
   await at(page, 'nav-overview').click();
   await page.locator('main[data-state="loaded"]').waitFor();
   await shot(page, 'dashboard-phone-dark');

@@ -26,8 +26,9 @@ export function ceiling(value) {
 const short = (value) => (value >= 1_000 ? `${+(value / 1_000).toFixed(1)}k` : String(+value.toFixed(value < 10 ? 2 : 0)));
 
 export class Chart {
-  #svg = draw('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', tabindex: '0' });
-  #read = make('p', { class: 'reading', 'aria-live': 'off' });
+  /** A slider over time: screen readers pass it the arrow keys, and read out where it is. */
+  #svg = draw('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'slider', tabindex: '0', 'aria-valuemin': 0, 'aria-valuemax': 0, 'aria-valuenow': 0 });
+  #read = make('p', { class: 'reading', 'aria-hidden': 'true' });
   #series;
   #unit;
   #title;
@@ -89,8 +90,11 @@ export class Chart {
     const at = this.#at === null ? null : this.#samples[this.#at];
     if (at) parts.push(draw('line', { x1: x(at), x2: x(at), y1: TOP, y2: HEIGHT - BOTTOM, class: 'at' }));
     this.#svg.replaceChildren(...parts);
-    this.#svg.setAttribute('aria-label', this.#words());
-    this.#read.textContent = at ? `${new Date(at.at).toLocaleTimeString()}: ${this.#say(at)}` : '';
+    const last = this.#samples.length - 1;
+    const reading = at ? `${new Date(at.at).toLocaleTimeString()}: ${this.#say(at)}` : '';
+    const words = { 'aria-label': this.#words(), 'aria-valuemax': Math.max(0, last), 'aria-valuenow': Math.max(0, this.#at ?? last), 'aria-valuetext': reading || 'now' };
+    for (const [name, value] of Object.entries(words)) this.#svg.setAttribute(name, value);
+    this.#read.textContent = reading;
   }
 
   #say(sample) {
@@ -101,7 +105,7 @@ export class Chart {
   #words() {
     if (!this.#samples.length) return `${this.#title}: nothing yet`;
     const most = this.#series.map(([name, read]) => `${name} at most ${short(Math.max(...this.#samples.map((sample) => this.#value(sample, read) ?? 0)))}`);
-    return `${this.#title} in ${this.#unit}. Now: ${this.#say(this.#samples.at(-1))}. In the time shown: ${most.join(', ')}. Arrow keys read out one after the other.`;
+    return `${this.#title} in ${this.#unit}. Now: ${this.#say(this.#samples.at(-1))}. In the time shown: ${most.join(', ')}.`;
   }
 
   #point(event) {
@@ -115,7 +119,6 @@ export class Chart {
     const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     if (!step || !this.#samples.length) return;
     event.preventDefault();
-    this.#read.setAttribute('aria-live', 'polite');
     const last = this.#samples.length - 1;
     this.#look(Math.min(last, Math.max(0, (this.#at ?? last) + step)));
   }

@@ -11,59 +11,70 @@ const $ = (id) => document.getElementById(id);
 
 let view = null;
 let timer = null;
-let isLooking = false;
+/** Looks so far. Only the newest draws: an answer that was overtaken is old news. */
+let looks = 0;
 
 function say(id, text) {
   $(id).textContent = text ?? '';
   $(id).hidden = !text;
 }
 
-/** One look at a time; none while nobody sees it. */
+/** Asks for what the view shows, and draws it; not while nobody sees it. */
 async function look() {
   clearTimeout(timer);
-  if (!view || isLooking || document.hidden) return;
-  isLooking = true;
-  const looked = view;
+  looks += 1;
+  if (!view || document.hidden) return;
+  const mine = looks;
   try {
-    await looked.load();
+    const draw = await view.load();
+    if (mine !== looks) return;
+    draw();
     say('trouble');
     $('main').dataset.state = 'loaded';
   } catch (error) {
-    if (looked === view) fail(error);
-  } finally {
-    isLooking = false;
+    if (mine !== looks) return;
+    fail('trouble', error);
   }
-  if (looked !== view) return look();
   if (view) timer = setTimeout(look, LOOK_EVERY);
 }
 
-function fail(error) {
+function fail(place, error) {
   if (error instanceof ApiError && error.status === 401) return askForKey(key.get() ? 'This key is not the right one.' : '');
-  say('trouble', error.message);
+  say(place, error.message);
 }
 
-/** What a button does: its words are told, its failure too, and it cannot be pressed twice meanwhile. */
-async function act(deed) {
-  const pressed = document.activeElement;
-  if (pressed instanceof HTMLButtonElement) pressed.disabled = true;
+/** What a button does. Its words are told before anything else can go wrong, and it cannot be pressed twice meanwhile. */
+async function act(deed, button) {
+  if (button.ariaBusy === 'true') return;
+  button.ariaBusy = 'true';
+  const row = button.closest('tr')?.dataset.key;
+  say('failure');
   try {
     const words = await deed();
     if (words) say('news', words);
-    say('trouble');
   } catch (error) {
-    fail(error);
+    fail('failure', error);
   } finally {
-    if (pressed instanceof HTMLButtonElement) pressed.disabled = false;
-    if (pressed?.isConnected) pressed.focus();
+    button.ariaBusy = 'false';
+  }
+  await look();
+  // What may be done next is where one was.
+  if (!button.isConnected && row) document.querySelector(`tr[data-key="${CSS.escape(row)}"] button`)?.focus();
+}
+
+/** The address may be anybody's handiwork. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 
-const tools = { act, refresh: () => view?.load() };
-
 function route() {
   const [, page, id] = location.hash.split('/');
-  if (page === 'rooms' && id) return room(tools, decodeURIComponent(id));
-  return page === 'rooms' ? rooms(tools) : overview(tools);
+  if (page === 'rooms' && id) return room(act, decoded(id));
+  return page === 'rooms' ? rooms(act) : overview(act);
 }
 
 function show() {
@@ -73,7 +84,7 @@ function show() {
   $('main').replaceChildren(view.element);
   for (const link of document.querySelectorAll('nav a')) {
     const isHere = location.hash.startsWith('#/rooms') === link.hash.startsWith('#/rooms');
-    link.toggleAttribute('aria-current', isHere);
+    link.ariaCurrent = isHere ? 'page' : 'false';
   }
   $('forget').hidden = !key.get();
   look();
@@ -84,11 +95,14 @@ function askForKey(words) {
   key.forget();
   $('forget').hidden = true;
   say('trouble', words);
+  say('failure');
   say('news');
   const input = make('input', { id: 'key', type: 'password', autocomplete: 'current-password', required: true, 'data-test': 'key' });
   const form = make('form', { class: 'card narrow', onsubmit: (event) => {
     event.preventDefault();
-    key.set(input.value.trim());
+    const given = input.value.trim();
+    if (!key.isPossible(given)) return say('trouble', 'This key is not the right one.');
+    key.set(given);
     say('trouble');
     show();
   } }, make('h1', {}, 'API key'), make('label', { for: 'key' }, 'One of the server\'s API keys; kept until this tab is closed'), make('p', { class: 'row' }, input, make('button', { class: 'primary', 'data-test': 'enter' }, 'Enter')));
@@ -100,6 +114,7 @@ function askForKey(words) {
 $('forget').addEventListener('click', () => askForKey(''));
 addEventListener('hashchange', () => {
   if (!view) return;
+  say('failure');
   show();
   $('main').focus();
 });
@@ -110,9 +125,6 @@ try {
   await get('/v1/admin/stats');
   show();
 } catch (error) {
-  if (error.status === 401) askForKey(key.get() ? 'This key is not the right one.' : '');
-  else {
-    show();
-    fail(error);
-  }
+  if (error.status !== 401) show();
+  fail('trouble', error);
 }

@@ -2,6 +2,11 @@
 
 const $ = (id) => document.getElementById(id);
 
+// Enter on an option is not yet a yes.
+$('dialog').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && event.target instanceof HTMLInputElement) event.preventDefault();
+});
+
 /** Asks; resolves with the form's data if it is to be, with null if not. The focus goes back to where it was. */
 export function confirm(title, yes, ...body) {
   const dialog = $('dialog');

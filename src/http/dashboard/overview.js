@@ -3,7 +3,12 @@
 import { get, post } from './api.js';
 import { Chart } from './chart.js';
 import { confirm } from './dialog.js';
-import { Table, make, when } from './parts.js';
+import { Table, button, count, make, when } from './parts.js';
+
+/** A sweep may be long; to be told of one that is over is not urgent. */
+const SWEEP_LIMIT = 120_000;
+const SWEEPS_EVERY = 60_000;
+const HOUR = 3_600_000;
 
 const TILES = [
   ['connections', 'Connections', (stats) => stats.connections],
@@ -14,7 +19,7 @@ const TILES = [
   ['flush', 'Last flush', (stats) => `${stats.flush.last_ms} ms`],
 ];
 
-export function overview({ act, refresh }) {
+export function overview(act) {
   const tiles = TILES.map(([name, label]) => [make('dd', { 'data-test': `figure-${name}` }, '–'), label]);
   const charts = [
     new Chart('Connections', 'open', [['with a seat', (sample) => sample.connections], ['watching', (sample) => sample.observers]], true),
@@ -28,19 +33,22 @@ export function overview({ act, refresh }) {
     ['Participants', ({ participants }) => String(participants), true],
     ['Kind', ({ dry_run }) => (dry_run ? 'only looked' : 'deleted')],
   ], { 'data-test': 'sweeps' });
-  const reap = make('button', { type: 'button', 'data-test': 'reap', onclick: () => act(sweep) }, 'Look for idle rooms …');
+  const reap = button(act, 'Look for idle rooms …', 'reap', sweep, { class: null });
+  let history = [];
+  let sweepsAt = -Infinity;
 
   /** What would go is shown before anything goes. */
   async function sweep() {
-    const found = await post('/v1/admin/reap', { dry_run: true });
+    const found = await post('/v1/admin/reap', { dry_run: true }, SWEEP_LIMIT);
+    sweepsAt = -Infinity;
     if (!found.rooms.length) return 'There is no idle room.';
     const list = make('ul', { class: 'ids', 'data-test': 'doomed' }, ...found.rooms.slice(0, 50).map((id) => make('li', {}, id)));
     const more = found.rooms.length > 50 ? make('p', {}, `and ${found.rooms.length - 50} more`) : null;
-    const words = `${found.rooms.length} idle rooms with ${found.participants} participants would be deleted for good:`;
+    const words = `${count(found.rooms.length, 'idle room')} with ${count(found.participants, 'participant')} would be deleted for good:`;
     if (!await confirm('Delete idle rooms?', 'Delete them', make('p', {}, words), list, ...(more ? [more] : []))) return null;
-    const { rooms, participants } = await post('/v1/admin/reap', { dry_run: false });
-    await refresh();
-    return `Deleted ${rooms.length} rooms with ${participants} participants.`;
+    const { rooms, participants } = await post('/v1/admin/reap', { dry_run: false }, SWEEP_LIMIT);
+    sweepsAt = -Infinity;
+    return `Deleted ${count(rooms.length, 'room')} with ${count(participants, 'participant')}.`;
   }
 
   const element = make('div', {},
@@ -54,11 +62,19 @@ export function overview({ act, refresh }) {
     title: 'Overview',
     async load() {
       const stats = await get('/v1/admin/stats');
-      const { samples } = await get('/v1/admin/history');
-      const { items } = await get('/v1/admin/reaps');
-      TILES.forEach(([, , read], index) => { tiles[index][0].textContent = String(read(stats)); });
-      for (const chart of charts) chart.show(samples);
-      sweeps.fill(items, (sweep) => `${sweep.at} ${sweep.dry_run}`);
+      const latest = history.at(-1)?.at;
+      const { samples } = await get(`/v1/admin/history${latest ? `?${new URLSearchParams({ after: latest })}` : ''}`);
+      const isDue = performance.now() - sweepsAt > SWEEPS_EVERY;
+      const past = isDue ? await get('/v1/admin/reaps') : null;
+      return () => {
+        TILES.forEach(([, , read], index) => { tiles[index][0].textContent = String(read(stats)); });
+        const all = [...history, ...samples];
+        history = all.filter(({ at }) => Date.parse(at) > Date.parse(all.at(-1).at) - HOUR);
+        for (const chart of charts) chart.show(history);
+        if (!past) return;
+        sweepsAt = performance.now();
+        sweeps.fill(past.items, (sweep) => `${sweep.at} ${sweep.dry_run}`);
+      };
     },
   };
 }

@@ -1,5 +1,7 @@
 // What pages are made of. Words of others are only ever set as text.
 
+import { now } from './api.js';
+
 /** `make('li', { class: 'x', onclick }, 'text', child)` */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -15,7 +17,7 @@ export function make(tag, properties = {}, ...children) {
 /** "3 min ago". */
 export function ago(time) {
   if (!time) return '–';
-  const seconds = Math.max(0, (Date.now() - Date.parse(time)) / 1000);
+  const seconds = Math.max(0, (now() - Date.parse(time)) / 1000);
   if (seconds < 45) return 'just now';
   const words = new Intl.RelativeTimeFormat('en', { style: 'short' });
   if (seconds < 3_000) return words.format(-Math.max(1, Math.round(seconds / 60)), 'minute');
@@ -31,9 +33,17 @@ export function span(seconds) {
   return minutes < 60 ? `${minutes} min` : [`${Math.floor(minutes / 60)} h`, minutes % 60 ? `${minutes % 60} min` : ''].join(' ').trim();
 }
 
+/** "1 room", "2 rooms". */
+export const count = (number, thing) => `${number} ${thing}${number === 1 ? '' : 's'}`;
+
+/** A button, by the name that tests know; what it does is told of by `act`. */
+export const button = (act, name, test, deed, more = {}) => make('button', {
+  type: 'button', class: 'small', 'data-test': test, onclick: ({ currentTarget }) => act(deed, currentTarget), ...more,
+}, name);
+
 export const when = (time) => make('time', { datetime: time, title: new Date(time).toLocaleString() }, ago(time));
 
-/** A table whose body is kept in step with a list: rows stay where their key stays. */
+/** A table whose body is kept in step with a list: rows stay where their key stays, and cells that say the same are not touched. */
 export class Table {
   #rows = new Map();
   #body = make('tbody');
@@ -48,6 +58,7 @@ export class Table {
   }
 
   fill(items, keyOf) {
+    const focused = this.#body.contains(document.activeElement) ? document.activeElement : null;
     const keys = new Set(items.map(keyOf));
     for (const [key, { row }] of this.#rows) {
       if (keys.has(key)) continue;
@@ -55,16 +66,28 @@ export class Table {
       this.#rows.delete(key);
     }
     items.forEach((item, index) => {
-      const key = keyOf(item);
-      const text = JSON.stringify(item);
-      const known = this.#rows.get(key) ?? { row: make('tr', { 'data-key': key }), text: null };
-      this.#rows.set(key, known);
-      // Times grow older: what shows one is drawn anew, unless somebody is at it.
-      if (known.text !== text || !known.row.contains(document.activeElement)) {
-        known.text = text;
-        known.row.replaceChildren(...this.#columns.map(([, cell, isNumber]) => make('td', { class: isNumber ? 'number' : null }, cell(item) ?? '–')));
-      }
-      if (this.#body.children[index] !== known.row) this.#body.insertBefore(known.row, this.#body.children[index] ?? null);
+      const { row, cells } = this.#row(keyOf(item));
+      this.#columns.forEach(([, read], column) => write(cells[column], read(item) ?? '–'));
+      if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index] ?? null);
     });
+    // A row that is moved loses it.
+    if (focused?.isConnected && document.activeElement !== focused) focused.focus();
   }
+
+  #row(key) {
+    const known = this.#rows.get(key);
+    if (known) return known;
+    const cells = this.#columns.map(([, , isNumber]) => ({ element: make('td', { class: isNumber ? 'number' : null }), said: null }));
+    const made = { row: make('tr', { 'data-key': key }, ...cells.map(({ element }) => element)), cells };
+    this.#rows.set(key, made);
+    return made;
+  }
+}
+
+/** Nobody's button is replaced under their finger by one that is the same. */
+function write(cell, content) {
+  const said = content.outerHTML ?? content;
+  if (cell.said === said) return;
+  cell.said = said;
+  cell.element.replaceChildren(content);
 }

@@ -1,11 +1,11 @@
 // The rooms, a page at a time.
 
 import { get } from './api.js';
-import { Table, make, when } from './parts.js';
+import { Table, button, make, when } from './parts.js';
 
 const LIMIT = 50;
 
-export function rooms({ act, refresh }) {
+export function rooms(act) {
   /** The cursors of the pages before this one, and this one's. */
   const pages = [''];
   const table = new Table('Rooms', [
@@ -15,13 +15,15 @@ export function rooms({ act, refresh }) {
     ['Made', ({ created_at }) => when(created_at)],
   ], { 'data-test': 'rooms' });
   const empty = make('p', { class: 'note', hidden: true }, 'There are no rooms here.');
-  const turn = (way) => act(async () => {
-    way();
-    await refresh();
-  });
+  /** The cursor of the page after the one that is shown. */
   let next = null;
-  const earlier = make('button', { type: 'button', onclick: () => turn(() => pages.pop()) }, 'Earlier');
-  const later = make('button', { type: 'button', 'data-test': 'later', onclick: () => turn(() => pages.push(next)) }, 'Later');
+  const earlier = button(act, 'Earlier', 'earlier', () => {
+    if (pages.length > 1) pages.pop();
+  }, { disabled: true });
+  const later = button(act, 'Later', 'later', () => {
+    if (next) pages.push(next);
+    next = null;
+  }, { disabled: true });
   const find = make('form', { class: 'row', onsubmit: (event) => {
     event.preventDefault();
     const id = new FormData(find).get('id').trim();
@@ -34,11 +36,13 @@ export function rooms({ act, refresh }) {
     async load() {
       const query = new URLSearchParams({ limit: LIMIT, ...(pages.at(-1) ? { cursor: pages.at(-1) } : {}) });
       const { items, next_cursor } = await get(`/v1/rooms?${query}`);
-      next = next_cursor;
-      table.fill(items, ({ id }) => id);
-      empty.hidden = items.length > 0;
-      earlier.disabled = pages.length < 2;
-      later.disabled = next === null;
+      return () => {
+        next = next_cursor;
+        table.fill(items, ({ id }) => id);
+        empty.hidden = items.length > 0;
+        earlier.disabled = pages.length < 2;
+        later.disabled = next === null;
+      };
     },
   };
 }
