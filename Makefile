@@ -78,15 +78,12 @@ fuzz:
 test-client: tools
 	cd clients/js && npm ci --no-audit --no-fund && npm run check && npm test
 
-ifeq ($(BROWSER_TESTS),)
-test-browser:
-	@echo "no browser tests"
-else
 test-browser: tools test-client
 	$(CARGO) build --bin rollcall
-	cd tests/browser && if [ -f package-lock.json ]; then npm ci --no-audit --no-fund; fi
-	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall node --test --test-concurrency=1 $(BROWSER_TESTS)
-endif
+	cd tests/browser && npm ci --no-audit --no-fund
+	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall \
+		CHROMIUM=$${CHROMIUM:-$$(command -v chromium || command -v chromium-browser || command -v google-chrome)} \
+		node --test --test-concurrency=1 $(BROWSER_TESTS)
 
 # What is done most often, and what a connection costs, without a database or a network: some two minutes.
 # `cargo bench --bench million -- --connections 1000000` holds a million.

@@ -1,13 +1,14 @@
 // What a stranger does: packs the client, installs it into an empty project, and pastes what its README says.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { FLAGS } from './plain.mjs';
@@ -17,6 +18,7 @@ const CLIENT = new URL('../../clients/js/', import.meta.url).pathname;
 const run = promisify(execFile);
 
 const KEY = 'an-api-key-of-the-application';
+const LOGINS = new URL('../../docs/logins.md', import.meta.url);
 
 let project;
 let application;
@@ -28,13 +30,15 @@ before(async () => {
   // An application on an address of its own, as in production.
   application = createServer((request, response) => serve(request, response)).listen(0, '127.0.0.1');
   await once(application, 'listening');
-  server = await start('--api-key', KEY, '--allowed-origin', home(), '--heartbeat-interval', '500ms', '--heartbeat-timeout', '2s', '--flush-interval', '1s', '--reconnect-grace', '500ms');
+  // As `rollcall key > …` writes it.
+  await writeFile(join(project, 'jwt-secret'), 'a-secret-that-both-sides-share-0123456789\n');
+  server = await start('--api-key', KEY, '--jwt-secret-file', join(project, 'jwt-secret'), '--allowed-origin', home(), '--heartbeat-interval', '500ms', '--heartbeat-timeout', '2s', '--flush-interval', '1s', '--reconnect-grace', '500ms');
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
   const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', project], { cwd: CLIENT });
   const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[')));
   await run('npm', ['init', '--yes'], { cwd: project });
   await run('npm', ['install', '--no-audit', '--no-fund', '--save-exact', `./${filename}`,
-    'react@19.3.1', 'react-dom@19.3.1', '@types/react@19.3.3', '@types/react-dom@19', 'esbuild@0.28.2', 'typescript@7.0.2'], { cwd: project });
+    'react@19.3.1', 'react-dom@19.3.1', '@types/react@19.3.3', '@types/react-dom@19', 'esbuild@0.28.2', 'typescript@7.0.2', 'jose@6'], { cwd: project });
 });
 
 after(async () => {
@@ -183,4 +187,23 @@ test('the types are there, and say no to nonsense', { timeout: 60_000 }, async (
   `);
   const options = ['tsc', '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--lib', 'es2023,dom,dom.iterable', '--types', '', 'right.ts'];
   await run('npx', options, { cwd: project }).catch(({ stdout }) => assert.fail(stdout));
+});
+
+test('beside a login, with the page and the Node backend of docs/logins.md', { timeout: 60_000 }, async (t) => {
+  const text = await readFile(LOGINS, 'utf8');
+  const block = (heading, from, to) => {
+    const [, code] = new RegExp(`## ${heading}\n.*?\`\`\`js\n(.*?)\`\`\``, 's').exec(text);
+    assert.ok(code.includes(from), `${heading} has a place for ${to}`);
+    return code.replace(from, to);
+  };
+  await writeFile(join(project, 'backend.mjs'), block('Node', 'listen(3000)', 'listen(0, function () { console.log(this.address().port); })'));
+  const env = { ...process.env, ROLLCALL_JWT_SECRET_FILE: join(project, 'jwt-secret') };
+  const backend = spawn('node', ['backend.mjs'], { cwd: project, env, stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => backend.kill());
+  const [port] = await once(createInterface({ input: backend.stdout }), 'line');
+  pages.set('/presence-token', await (await fetch(`http://127.0.0.1:${port}`, { method: 'POST' })).text());
+  const script = block('The page', 'https://presence.example', server.origin);
+  const ada = await page('login', `${script}\nroom.on('sync', () => { document.title = room.members.map(({ name, user_id }) => [name, user_id]).join(); });`, '');
+  await ada.waitForFunction(() => document.title === 'Ada,user-1');
+  assert.deepEqual(ada.errors, []);
 });
