@@ -8,7 +8,7 @@ use rollcall_protocol::Timestamp;
 use serde::Serialize;
 use tokio::{
     runtime::Handle,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -23,8 +23,9 @@ use crate::{
 pub const EVERY: Duration = Duration::from_secs(5);
 /// An hour of them: some 100 KiB.
 const KEPT: usize = 720;
-/// Often enough to see a stall of half a second, too seldom to be one.
-const PROBES: usize = 20;
+/// Often enough to see a stall of half a second, too seldom to be one. While nobody says anything one will do: a server with
+/// nothing to do is not to be woken by its own thermometer.
+const PROBES: u32 = 20;
 
 /// What one interval was like. Counts are of the interval, the rest is of its end.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
@@ -38,8 +39,6 @@ pub struct Sample {
     pub observers: i64,
     /// Rooms in memory: those with seats, and those that are only watched.
     pub rooms: usize,
-    /// Seats, grace included.
-    pub seats: usize,
     /// Participants who came; not another tab of theirs, nor a return within the grace.
     pub joins: u64,
     /// Participants who departed: left, timed out, or were removed.
@@ -101,19 +100,23 @@ impl History {
     }
 
     async fn take(self, connection_runtime: Handle) {
-        let mut ticks = interval(EVERY / u32::try_from(PROBES).unwrap_or(1));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before = self.metrics.totals();
+        let mut probes = 1;
         loop {
             let mut delays = Delays::default();
-            for _ in 0..PROBES {
-                ticks.tick().await;
+            for _ in 0..probes {
+                sleep(EVERY / probes).await;
                 let asked = Instant::now();
                 let turn = connection_runtime.spawn(async move { asked.elapsed() });
                 delays.add(turn.await.unwrap_or_else(|_| asked.elapsed()));
             }
             let now = self.metrics.totals();
             let sample = self.sample(before, now, &delays);
+            probes = if now.frames > before.frames {
+                PROBES
+            } else {
+                1
+            };
             before = now;
             let mut samples = self.samples.lock();
             if samples.len() == KEPT {
@@ -129,7 +132,6 @@ impl History {
             connections: self.metrics.connections.get(),
             observers: self.metrics.observers.get(),
             rooms: self.hub.rooms(),
-            seats: self.hub.seats(),
             joins: now.joins - before.joins,
             leaves: now.leaves - before.leaves,
             refusals: now.refusals - before.refusals,

@@ -292,10 +292,15 @@ impl Hub {
 
     /// In the order of their keys, so that a simulation meets them in the same order again.
     fn all_rooms(&self) -> Vec<Arc<Room>> {
-        let rooms = self.inner.rooms.iter();
-        let mut rooms: Vec<_> = rooms.map(|entry| Arc::clone(entry.value())).collect();
+        let mut rooms = self.rooms_in_no_order();
         rooms.sort_unstable_by_key(|room| room.key);
         rooms
+    }
+
+    /// Copied: no room is looked at while the map is locked.
+    fn rooms_in_no_order(&self) -> Vec<Arc<Room>> {
+        let rooms = self.inner.rooms.iter();
+        rooms.map(|entry| Arc::clone(entry.value())).collect()
     }
 
     /// Takes in what the previous node left, each seat for the restart grace.
@@ -612,16 +617,14 @@ impl Hub {
 
     /// How many rooms are live. Walks all rooms.
     pub fn live(&self) -> usize {
-        let rooms = self.all_rooms();
+        let rooms = self.rooms_in_no_order();
         rooms.iter().filter(|room| room.is_live()).count()
     }
 
     /// How many seats there are. Walks all rooms.
     pub fn seats(&self) -> usize {
-        self.all_rooms()
-            .iter()
-            .map(|room| room.online(self.shared()).0)
-            .sum()
+        let rooms = self.rooms_in_no_order();
+        rooms.iter().map(|room| room.occupancy()).sum()
     }
 }
 

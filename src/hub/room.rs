@@ -629,6 +629,11 @@ impl Room {
         self.inner.lock().outlet.lines().map(Arc::clone).collect()
     }
 
+    /// How many seats there are.
+    pub(super) fn occupancy(&self) -> usize {
+        self.inner.lock().roster.occupancy()
+    }
+
     /// How many seats there are, and the latest sign of life.
     pub(super) fn online(&self, shared: &Shared) -> (usize, Option<Timestamp>) {
         let inner = self.inner.lock();
