@@ -9,6 +9,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use futures::FutureExt;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use rollcall_protocol::{Problem, ProblemCode, SUBPROTOCOL};
@@ -70,11 +71,15 @@ where
 {
     let socket = websocket(app, stream, read).await;
     let connection = connection::run(socket, admitted, Arc::clone(&app.deps));
-    let connection = async move {
-        let _hold = hold;
-        connection.await;
-    };
-    app.tracker.spawn_on(connection, &app.connection_runtime);
+    app.tracker
+        .spawn_on(holding(hold, connection), &app.connection_runtime);
+}
+
+/// A future that keeps something until it has ended or is dropped.
+///
+/// An `async` block would keep the future twice, as given and as awaited: a kilobyte for each connection.
+fn holding<G, F: Future<Output = ()>>(guard: G, future: F) -> impl Future<Output = ()> {
+    future.map(move |()| drop(guard))
 }
 
 /// Upgrades only to close with the problem's code, for pages that cannot ask twice. Never takes a seat.
@@ -200,4 +205,33 @@ fn switching(key: &HeaderValue, headers: &HeaderMap) -> Response {
         );
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of_val;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_held_costs_its_own_size_and_goes_with_the_future() {
+        let guard = Arc::new(());
+        let mine = Arc::clone(&guard);
+        let connection = async {
+            let state = [1u8; 700];
+            tokio::task::yield_now().await;
+            assert_eq!(std::hint::black_box(state).len(), 700);
+        };
+        let own = size_of_val(&connection);
+        let held = holding(guard, connection);
+        assert!(
+            size_of_val(&held) <= own + 2 * size_of::<Arc<()>>(),
+            "{} bytes of {own}",
+            size_of_val(&held)
+        );
+        held.await;
+        assert_eq!(Arc::strong_count(&mine), 1, "ended");
+        drop(holding(Arc::clone(&mine), std::future::pending()));
+        assert_eq!(Arc::strong_count(&mine), 1, "dropped");
+    }
 }

@@ -23,6 +23,9 @@ const ABREAST: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Until nothing of what came before is still going on.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Until what was heard last has been written: to have nothing to do is to have that behind one. The server flushes every five
+/// seconds, give or take a tenth.
+const LAST_FLUSH: Duration = Duration::from_secs(7);
 
 /// What one size cost.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +67,7 @@ pub(super) async fn measure(
     for holder in &mut held {
         holder.hush().await?;
     }
-    sleep(SETTLE).await;
+    sleep(LAST_FLUSH).await;
     let (quiet, since) = (process.cost()?, Instant::now());
     sleep(options.window).await;
     let idle = process.cost()?.cpu_since(&quiet) / since.elapsed().as_secs_f64();
