@@ -14,7 +14,7 @@ let server;
 let browser;
 
 before(async () => {
-  server = await start('--api-key', KEY, '--heartbeat-interval', '200ms', '--heartbeat-timeout', '500ms', '--flush-interval', '100ms', '--reconnect-grace', '200ms');
+  server = await start('--api-key', KEY, '--heartbeat-interval', '500ms', '--heartbeat-timeout', '2s', '--flush-interval', '100ms', '--reconnect-grace', '500ms');
   browser = await launch();
 });
 
