@@ -4,8 +4,9 @@
 SHELL := /bin/bash
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 CARGO ?= cargo
+BUILT = $(abspath $(or $(CARGO_TARGET_DIR),target))/debug
 # One PostgreSQL server for the whole run.
-WITH_POSTGRES = $(or $(CARGO_TARGET_DIR),target)/debug/rollcall-with-postgres
+WITH_POSTGRES = $(BUILT)/rollcall-with-postgres
 BROWSER_TESTS := $(wildcard tests/browser/*.test.mjs)
 
 # The quick look while writing.
@@ -19,7 +20,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && set -o pipefail && \
-		git ls-files -- $$(sed -n 's/^!//p' .dockerignore) | tar -cf - -T - | tar -xf - -C "$$copy" && \
+		tar -cf - --exclude=node_modules --exclude=target $$(sed -n 's/^!//p' .dockerignore) | tar -xf - -C "$$copy" && \
 		echo "cargo metadata, of what .dockerignore lets into the image" && \
 		$(CARGO) metadata --no-deps --format-version 1 --manifest-path "$$copy/Cargo.toml" >/dev/null
 
@@ -81,7 +82,7 @@ test-client: tools
 test-browser: tools test-client
 	$(CARGO) build --bin rollcall
 	cd tests/browser && npm ci --no-audit --no-fund
-	ROLLCALL_BIN=$(CURDIR)/target/debug/rollcall \
+	ROLLCALL_BIN=$(BUILT)/rollcall \
 		CHROMIUM=$${CHROMIUM:-$$(command -v chromium || command -v chromium-browser || command -v google-chrome)} \
 		node --test --test-concurrency=1 $(BROWSER_TESTS)
 
@@ -118,7 +119,7 @@ load:
 	$(CARGO) build --release --package rollcall --bin rollcall
 	$(CARGO) run --release --package rollcall-load -- $(EVENT)
 
-# A server on loopback in dev mode with a database of its own; open the address in two windows.
+# A server on loopback in dev mode with a database of its own.
 demo:
 	@echo "open http://127.0.0.1:8080/, and its links in two browsers or with ?guest=2 at the end"
 	$(CARGO) run --release -- --database-url sqlite://$(CURDIR)/target/demo.db

@@ -43,7 +43,7 @@ pub struct Sample {
     pub joins: u64,
     /// Participants who departed: left, timed out, or were removed.
     pub leaves: u64,
-    /// Upgrades that were refused, for whatever reason.
+    /// Requests to enter that were refused, for whatever reason; not those that only asked.
     pub refusals: u64,
     /// Frames received, heartbeats among them.
     pub frames: u64,
@@ -82,7 +82,7 @@ impl History {
     /// The samples of the last hour, or those of them after one with this `at`; oldest first.
     pub fn samples(&self, after: Option<Timestamp>) -> Vec<Sample> {
         let samples = self.samples.lock();
-        // The wall clock may have been set back: the latest come last all the same.
+        // From the newest: the old ones are many, and mostly not asked for.
         let is_new = |sample: &&Sample| after.is_none_or(|after| sample.at > after);
         let new = samples.iter().rev().take_while(is_new);
         let mut new: Vec<Sample> = new.copied().collect();

@@ -153,7 +153,7 @@ impl Metrics {
         self.joins.get_or_create(&[("outcome", how)]).inc();
     }
 
-    /// Somebody who asked for an upgrade was refused.
+    /// Somebody who wanted to enter was refused; not of those who only asked.
     pub fn refused(&self, code: ProblemCode) {
         self.joins
             .get_or_create(&[("outcome", code.as_str())])

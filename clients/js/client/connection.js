@@ -56,7 +56,7 @@ export class Connection {
   #welcomedAt = 0;
   #mayHurry = false;
   #isRenewed = false;
-  /** When the attempt did that is under way. */
+  /** When the handshake did that is under way. */
   #began = 0;
 
   /** @param {import('./credential.js').Credential} credential @param {Owner} owner */
@@ -86,7 +86,6 @@ export class Connection {
   /** Goes, or goes on, at once. */
   async attempt() {
     const { signal } = this.#next();
-    this.#began = performance.now();
     this.#away(this.problem, null);
     // Whoever is told may leave.
     if (signal.aborted) return;
@@ -107,7 +106,7 @@ export class Connection {
       ? this.#mayHurry || /** @type {number} */ (this.retryAt) <= Date.now()
       : performance.now() - this.#began > WAKE_LIMIT;
     if (this.state === 'open') this.#ask(WAKE_LIMIT);
-    else if (isDue && this.state !== 'closed') this.attempt();
+    else if (isDue) this.attempt();
   }
 
   /** Leaves for good. */
@@ -119,6 +118,7 @@ export class Connection {
   /** @param {import('./credential.js').Access} access @param {AbortSignal} signal */
   #connect(access, signal) {
     const socket = new WebSocket(access.socketUrl, access.protocols);
+    this.#began = performance.now();
     let isOpen = false;
     /** @type {number | undefined} */
     let hint;
@@ -268,6 +268,8 @@ export class Connection {
     clearTimeout(this.#doubt);
     clearInterval(this.#beats);
     this.#timer = this.#doubt = undefined;
+    // Until a handshake does: the application is not hurried, whom a person may have to show their password.
+    this.#began = Infinity;
     if (this.#socket) {
       if (performance.now() - this.#welcomedAt > GOOD_AFTER) this.#failures = 0;
       this.#owner.lost();

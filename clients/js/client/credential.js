@@ -68,18 +68,19 @@ export class Credential {
    */
   async renew(reason, signal) {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(TOKEN_LIMIT)]);
+    let cause;
     try {
       const asked = this.#options.getToken?.({ reason, signal: limited });
       const late = new Promise((_, reject) => limited.addEventListener('abort', () => reject(limited.reason)));
       const token = await Promise.race([asked, late]);
-      if (!token) throw token;
-      return this.#token = token;
+      if (token) return this.#token = token;
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof RefusedError) throw error;
-      const detail = 'The application gave no access token.';
-      throw new RefusedError({ code: 'token_unavailable', status: 0, detail }, { cause: error });
+      cause = error;
     }
+    const detail = 'The application gave no token.';
+    throw new RefusedError({ code: 'token_unavailable', status: 0, detail }, { cause });
   }
 
   /** The access token has expired, and the seat that was taken with it. */

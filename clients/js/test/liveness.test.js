@@ -124,6 +124,15 @@ for (const [name, wake] of Object.entries(WAKES)) {
   });
 }
 
+scripted('a wake does not ask the application again, which may be asking a person', async (world) => {
+  let calls = 0;
+  const room = world.join({ getToken: () => { calls += 1; return new Promise(() => {}); } });
+  await world.tick(10_000);
+  for (const wake of Object.values(WAKES)) wake(world, room);
+  await world.tick();
+  assert.equal(calls, 1);
+});
+
 scripted('a room that was left does not wake', async (world) => {
   const room = await world.enter();
   room.leave();

@@ -17,6 +17,16 @@ async function refused(world, body, options, headers) {
   return room;
 }
 
+/** A room that was entered and lost its connection, and whose resume is answered with this, once. */
+async function resumeRefused(world, body) {
+  const room = await world.enter();
+  world.socket.end(1006);
+  await world.next();
+  world.answerOnce(body.status, body);
+  world.socket.end();
+  return room;
+}
+
 for (const row of PROBLEMS.filter(isPassing)) {
   scripted(`${row.code} passes`, async (world) => {
     const room = await refused(world, problem(row.code, { retry_after_ms: 7000 }), {}, { 'retry-after': '9' });
@@ -76,11 +86,8 @@ scripted('asks with a token in a header', async (world) => {
 });
 
 scripted('a resume that is refused with 401 tries the first credential, once', async (world) => {
-  const room = await world.enter();
-  world.socket.end(1006);
-  await world.next();
   world.answer(401, problem('credential_invalid'));
-  world.socket.end();
+  const room = await resumeRefused(world, problem('credential_invalid'));
   assert.equal(await world.next(), 0);
   assert.equal(world.asked[0].url.searchParams.get('resume'), 'r1.seat');
   assert.equal(world.sockets[1].url.searchParams.get('resume'), null);
@@ -93,12 +100,8 @@ scripted('a resume that is refused with 401 tries the first credential, once', a
 
 for (const [resumed, invited] of [['room_not_found', 'invite_expired'], ['room_expired', 'invite_expired']]) {
   scripted(`a resume that is refused with ${resumed} has the link say what became of it`, async (world) => {
-    const room = await world.enter();
-    world.socket.end(1006);
-    await world.next();
-    world.answerOnce(problem(resumed).status, problem(resumed));
     world.answer(410, problem(invited));
-    world.socket.end();
+    const room = await resumeRefused(world, problem(resumed));
     assert.equal(await world.next(), 0);
     world.socket.end();
     assert.equal(await world.next(), null);
@@ -108,11 +111,7 @@ for (const [resumed, invited] of [['room_not_found', 'invite_expired'], ['room_e
 }
 
 scripted('who was removed does not come back as somebody new', async (world) => {
-  const room = await world.enter();
-  world.socket.end(1006);
-  await world.next();
-  world.answer(403, problem('removed'));
-  world.socket.end();
+  const room = await resumeRefused(world, problem('removed'));
   assert.equal(await world.next(), null);
   assert.deepEqual(room.told('refused').map(({ code }) => code), ['removed']);
   assert.equal(world.asked.length, 1);

@@ -8,7 +8,8 @@ const HEIGHT = 150;
 const LEFT = 44;
 const BOTTOM = 20;
 const TOP = 8;
-const HOUR = 3_600_000;
+/** How much of the past is shown. */
+export const HOUR = 3_600_000;
 
 function draw(tag, attributes) {
   const element = document.createElementNS(SVG, tag);

@@ -1,14 +1,13 @@
 // How the server is, how it was in the last hour, and what the reaper did.
 
 import { get, post } from './api.js';
-import { Chart } from './chart.js';
+import { Chart, HOUR } from './chart.js';
 import { confirm } from './dialog.js';
 import { Table, button, count, make, when } from './parts.js';
 
 /** A sweep may be long; to be told of one that is over is not urgent. */
 const SWEEP_LIMIT = 120_000;
 const SWEEPS_EVERY = 60_000;
-const HOUR = 3_600_000;
 
 const TILES = [
   ['connections', 'Connections', (stats) => stats.connections],
